@@ -1,0 +1,3 @@
+//! The `infer` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Importers and graph passes: PyTorch and ONNX files become `.infer` files.

@@ -1,0 +1,1 @@
+//! The machine: instruction sets, vector code, matrix products, threads. Knows nothing of operators.

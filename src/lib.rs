@@ -1,0 +1,4 @@
+//! libinfer: an embeddable neural-network inference runtime.
+#![deny(unsafe_code)]
+
+pub mod cpu;
