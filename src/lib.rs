@@ -1,4 +1,9 @@
 //! libinfer: an embeddable neural-network inference runtime.
+//!
+//! A model file is opened ([`model`]), prepared for a device and run ([`session`]). `ARCHITECTURE.md` shows the paths
+//! of a run and of a conversion through these modules, and which module may use which.
 #![deny(unsafe_code)]
 
 pub mod cpu;
+pub mod error;
+pub mod tensor;

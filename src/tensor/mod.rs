@@ -1,0 +1,16 @@
+//! Element types, symbolic dimensions and shapes, tensor types and views. Knows nothing of graphs or operators.
+
+mod buffer;
+mod dim;
+mod dtype;
+mod types;
+mod view;
+
+pub use buffer::{Blob, Buffer};
+pub use dim::{Bindings, Dim, DimCode, Poly, Sym};
+pub use dtype::{DType, Element};
+pub use types::{Dims, Shape, TensorType, normalize_axis};
+pub use view::{Args, Grid, OutView, Tile, View};
+
+/// The largest rank a tensor may have (as `INFER_MAX_RANK` of the C API).
+pub const MAX_RANK: usize = 8;

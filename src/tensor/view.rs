@@ -1,0 +1,345 @@
+//! Views of tensor memory, and the arguments that a kernel's part receives.
+//!
+//! Several threads write one output at the same time, each its own part. A kernel declares for each phase a [`Grid`]:
+//! it cuts every output, seen as a matrix of `rows` x `cols` cells, into disjoint tiles, one per part. A part can obtain
+//! its own tile only, and only once, so kernels need no unsafe code. Kernels of `cpu/` with a partition of their own
+//! take the raw pointer.
+#![allow(unsafe_code, reason = "disjoint tiles of one output are handed to several threads")]
+
+use super::{DType, Element};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::ptr::NonNull;
+
+/// Immutable tensor memory of a known element type.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    ptr: NonNull<u8>,
+    len: usize,
+    dtype: DType,
+    life: PhantomData<&'a [u8]>,
+}
+
+/// Mutable tensor memory of a known element type, of which parts obtain disjoint tiles.
+#[derive(Clone, Copy)]
+pub struct OutView<'a> {
+    ptr: NonNull<u8>,
+    len: usize,
+    dtype: DType,
+    life: PhantomData<&'a mut [u8]>,
+}
+
+// SAFETY: a View gives read access to plain data only.
+unsafe impl Send for View<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for View<'_> {}
+// SAFETY: an OutView gives access only through unsafe functions whose callers answer for exclusiveness.
+unsafe impl Send for OutView<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for OutView<'_> {}
+
+impl<'a> View<'a> {
+    /// A view of `bytes`. Panics if they are not aligned for `dtype`.
+    pub fn new(bytes: &'a [u8], dtype: DType) -> Self {
+        assert!(bytes.as_ptr().align_offset(dtype.size()) == 0, "misaligned tensor data");
+        View { ptr: NonNull::from(bytes).cast(), len: bytes.len(), dtype, life: PhantomData }
+    }
+
+    /// A view of `len` bytes at `ptr`.
+    ///
+    /// # Safety
+    /// The bytes are initialised, aligned for `dtype`, and stay valid and unchanged for `'a`.
+    pub unsafe fn from_raw(ptr: NonNull<u8>, len: usize, dtype: DType) -> Self {
+        View { ptr, len, dtype, life: PhantomData }
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        // SAFETY: by construction the bytes are valid and unchanged for 'a.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+
+    /// The elements. Panics if the element type is not `T`'s.
+    pub fn slice<T: Element>(&self) -> &'a [T] {
+        assert!(T::represents(self.dtype), "tensor of {} read as {}", self.dtype, T::DTYPE);
+        // SAFETY: by construction the bytes are valid, unchanged and aligned for 'a; every bit pattern is a valid T.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().cast(), self.len / size_of::<T>()) }
+    }
+}
+
+impl<'a> OutView<'a> {
+    /// A view of `bytes`. Panics if they are not aligned for `dtype`.
+    pub fn new(bytes: &'a mut [u8], dtype: DType) -> Self {
+        assert!(bytes.as_ptr().align_offset(dtype.size()) == 0, "misaligned tensor data");
+        OutView { len: bytes.len(), ptr: NonNull::from(bytes).cast(), dtype, life: PhantomData }
+    }
+
+    /// A view of `len` bytes at `ptr`.
+    ///
+    /// # Safety
+    /// The bytes are aligned for `dtype`, valid for writes during `'a`, and reached only through this view and its
+    /// copies.
+    pub unsafe fn from_raw(ptr: NonNull<u8>, len: usize, dtype: DType) -> Self {
+        OutView { ptr, len, dtype, life: PhantomData }
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// First byte; for kernels that cut the output themselves.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.ptr.as_ptr()
+    }
+
+    /// Length in bytes.
+    pub fn byte_len(&self) -> usize {
+        self.len
+    }
+
+    /// # Safety
+    /// No other tile that overlaps this part's tile in `grid` is alive.
+    unsafe fn tile<T: Element>(&self, grid: &Grid, part: usize) -> Tile<'a, T> {
+        assert!(T::represents(self.dtype), "tensor of {} written as {}", self.dtype, T::DTYPE);
+        let len = self.len / size_of::<T>();
+        let cells = grid.rows * grid.cols;
+        assert!(cells == 0 && len == 0 || cells != 0 && len % cells == 0, "the grid does not divide the output");
+        let cell = if cells == 0 { 0 } else { len / cells };
+        let (rows, cols) = grid.ranges(part);
+        let stride = grid.cols * cell;
+        let ptr = if rows.is_empty() || cols.is_empty() {
+            NonNull::dangling()
+        } else {
+            // SAFETY: the first element of a non-empty tile lies inside the output.
+            unsafe { self.ptr.cast::<T>().add(rows.start * stride + cols.start * cell) }
+        };
+        let width = cols.len() * cell;
+        Tile {
+            ptr,
+            stride,
+            width,
+            first_row: rows.start,
+            rows: rows.len(),
+            first_col: cols.start * cell,
+            life: PhantomData,
+        }
+    }
+}
+
+/// How a phase cuts each output into tiles, one per part: `row_parts` x `col_parts` tiles of nearly equal size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Rows of the matrix as which each output is seen.
+    pub rows: usize,
+    /// Columns (cells) of that matrix; a cell is `len / (rows * cols)` elements of the output.
+    pub cols: usize,
+    /// Parts along the rows.
+    pub row_parts: usize,
+    /// Parts along the columns.
+    pub col_parts: usize,
+}
+
+impl Grid {
+    /// One part that owns everything, in one row.
+    pub const ONE: Grid = Grid { rows: 1, cols: 1, row_parts: 1, col_parts: 1 };
+
+    /// `rows` rows, cut into `parts` blocks of rows.
+    pub fn rows(rows: usize, parts: usize) -> Self {
+        Grid { rows, cols: 1, row_parts: parts.clamp(1, rows.max(1)), col_parts: 1 }
+    }
+
+    /// `rows` rows cut so that each part has at least `grain` of work, when a row is `row_cost` of work, and at most
+    /// [`Grid::MAX_PARTS`] parts.
+    pub fn by_cost(rows: usize, row_cost: usize, grain: usize) -> Self {
+        let work = rows.saturating_mul(row_cost.max(1));
+        Grid::rows(rows, (work / grain.max(1)).clamp(1, Self::MAX_PARTS))
+    }
+
+    /// Upper bound on the parts of [`Grid::by_cost`]: enough for big machines, few enough to cost nothing on small ones.
+    pub const MAX_PARTS: usize = 64;
+
+    /// Number of parts.
+    pub fn parts(&self) -> usize {
+        self.row_parts * self.col_parts
+    }
+
+    /// Rows and columns (in cells) of `part`.
+    pub fn ranges(&self, part: usize) -> (Range<usize>, Range<usize>) {
+        let cut = |n: usize, parts: usize, i: usize| n * i / parts..n * (i + 1) / parts;
+        assert!(part < self.parts());
+        (cut(self.rows, self.row_parts, part / self.col_parts), cut(self.cols, self.col_parts, part % self.col_parts))
+    }
+}
+
+/// A part's own rows x columns of an output.
+pub struct Tile<'a, T> {
+    ptr: NonNull<T>,
+    stride: usize,
+    width: usize,
+    first_row: usize,
+    rows: usize,
+    first_col: usize,
+    life: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T: Element> Tile<'a, T> {
+    /// Rows of the whole output that the tile covers.
+    pub fn rows(&self) -> Range<usize> {
+        self.first_row..self.first_row + self.rows
+    }
+
+    /// Elements of each row that the tile covers.
+    pub fn cols(&self) -> Range<usize> {
+        self.first_col..self.first_col + self.width
+    }
+
+    /// The tile's elements of row `row` (counted in the whole output). Panics outside the tile.
+    pub fn row(&mut self, row: usize) -> &mut [T] {
+        assert!(self.rows().contains(&row), "row {row} is outside the tile");
+        // SAFETY: the row lies inside the tile, which nobody else can reach during 'a; `self` is borrowed exclusively.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.ptr.as_ptr().add((row - self.first_row) * self.stride), self.width)
+        }
+    }
+
+    /// All elements of a tile that spans whole rows. Panics if it does not.
+    pub fn into_slice(self) -> &'a mut [T] {
+        assert!(self.width == self.stride || self.rows <= 1, "the tile is not contiguous");
+        // SAFETY: as for `row`; full rows follow each other without gaps.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.rows * self.width) }
+    }
+}
+
+/// What one part of a kernel works on.
+pub struct Args<'a> {
+    inputs: &'a [Option<View<'a>>],
+    outputs: &'a [OutView<'a>],
+    shared: OutView<'a>,
+    scratch: Option<&'a mut [u8]>,
+    grid: Grid,
+    part: usize,
+    taken: u64,
+}
+
+impl<'a> Args<'a> {
+    /// Arguments of part `part` of a phase with the given grid. `shared` is workspace common to all parts and phases,
+    /// `scratch` belongs to this thread alone; both start on a cache line.
+    ///
+    /// # Safety
+    /// While these arguments exist no other arguments for the same part of the same step exist, those of other parts
+    /// of the step have the same grid, and nobody else reaches the outputs and the shared workspace.
+    pub unsafe fn new(
+        inputs: &'a [Option<View<'a>>],
+        outputs: &'a [OutView<'a>],
+        shared: OutView<'a>,
+        scratch: &'a mut [u8],
+        grid: Grid,
+        part: usize,
+    ) -> Self {
+        Args { inputs, outputs, shared, scratch: Some(scratch), grid, part, taken: 0 }
+    }
+
+    /// Index of this part.
+    pub fn part(&self) -> usize {
+        self.part
+    }
+
+    /// Rows and columns (in cells of the phase's grid) of this part.
+    pub fn ranges(&self) -> (Range<usize>, Range<usize>) {
+        self.grid.ranges(self.part)
+    }
+
+    /// The input's view, or None for an absent optional input.
+    pub fn view(&self, input: usize) -> Option<View<'a>> {
+        self.inputs.get(input).copied().flatten()
+    }
+
+    /// Number of inputs, absent ones included.
+    pub fn input_count(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Elements of a required input. Panics if it is absent or of another type.
+    pub fn input<T: Element>(&self, input: usize) -> &'a [T] {
+        self.view(input).expect("a required input is present").slice()
+    }
+
+    /// Elements of an optional input. Panics if it is of another type.
+    pub fn optional<T: Element>(&self, input: usize) -> Option<&'a [T]> {
+        self.view(input).map(|v| v.slice())
+    }
+
+    /// This part's tile of an output. Panics if it was taken before.
+    pub fn output<T: Element>(&mut self, output: usize) -> Tile<'a, T> {
+        assert!(output < 63 && self.taken & (1 << output) == 0, "output {output} is taken twice");
+        self.taken |= 1 << output;
+        // SAFETY: parts of a grid are disjoint, this part takes its tile once, and the grid is the phase's only one.
+        unsafe { self.outputs[output].tile(&self.grid, self.part) }
+    }
+
+    /// The whole output, for kernels with a partition of their own.
+    pub fn raw_output(&self, output: usize) -> OutView<'a> {
+        self.outputs[output]
+    }
+
+    /// The workspace common to all parts and phases of the step.
+    pub fn raw_shared(&self) -> OutView<'a> {
+        self.shared
+    }
+
+    /// This thread's scratch memory: uninitialised by contract (left-overs of other steps), of the size asked for.
+    /// Panics if it was taken before.
+    pub fn scratch<T: Element>(&mut self) -> &'a mut [T] {
+        let bytes = self.scratch.take().expect("scratch is taken once");
+        // SAFETY: scratch starts on a cache line, which is aligned for every T; every bit pattern is a valid T.
+        unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size_of::<T>()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_the_output_once() {
+        for (rows, cols, row_parts, col_parts) in [(5, 4, 2, 3), (1, 7, 1, 7), (3, 1, 3, 1), (0, 1, 1, 1), (2, 3, 2, 1)]
+        {
+            let grid = Grid { rows, cols, row_parts, col_parts };
+            let mut data = vec![0u8; rows * cols * 2];
+            let out = OutView::new(&mut data, DType::U8);
+            for part in (0..grid.parts()).rev() {
+                // SAFETY: parts run one after another, each once.
+                let mut args = unsafe { Args::new(&[], std::slice::from_ref(&out), out, &mut [], grid, part) };
+                let mut tile = args.output::<u8>(0);
+                for r in tile.rows() {
+                    tile.row(r).iter_mut().for_each(|x| *x += 1);
+                }
+            }
+            assert!(data.iter().all(|&x| x == 1), "{grid:?}: {data:?}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "taken twice")]
+    fn a_tile_is_taken_once() {
+        let mut data = [0u8; 4];
+        let out = OutView::new(&mut data, DType::U8);
+        // SAFETY: the only arguments.
+        let mut args = unsafe { Args::new(&[], std::slice::from_ref(&out), out, &mut [], Grid::ONE, 0) };
+        let _first = args.output::<u8>(0);
+        let _second = args.output::<u8>(0);
+    }
+
+    #[test]
+    #[should_panic(expected = "read as")]
+    fn the_element_type_is_checked() {
+        let bytes = [0u8; 8];
+        View::new(&bytes, DType::U8).slice::<i8>();
+    }
+}
