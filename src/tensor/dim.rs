@@ -252,12 +252,12 @@ impl Dim {
     }
 
     /// The smaller of the two.
-    pub fn min(&self, other: &Dim) -> Dim {
+    pub fn minimum(&self, other: &Dim) -> Dim {
         if self == other { self.clone() } else { self.func(Func::Min, other) }
     }
 
     /// The larger of the two.
-    pub fn max(&self, other: &Dim) -> Dim {
+    pub fn maximum(&self, other: &Dim) -> Dim {
         if self == other { self.clone() } else { self.func(Func::Max, other) }
     }
 
@@ -281,7 +281,7 @@ impl Dim {
     }
 
     /// Writes the expression with the given names; a dimension without a name is written `?N`.
-    pub fn display<'a>(&'a self, names: &'a dyn Fn(Sym) -> Option<&'a str>) -> impl fmt::Display + 'a {
+    pub fn display<'a>(&'a self, names: Names<'a>) -> impl fmt::Display + 'a {
         Named { dim: self, names }
     }
 }
@@ -295,8 +295,8 @@ impl Atom {
                 match f {
                     Func::FloorDiv => a.floor_div(&b),
                     Func::Mod => a.modulo(&b),
-                    Func::Min => a.min(&b),
-                    Func::Max => a.max(&b),
+                    Func::Min => a.minimum(&b),
+                    Func::Max => a.maximum(&b),
                 }
             }
         }
@@ -315,16 +315,19 @@ impl From<usize> for Dim {
     }
 }
 
+/// Gives the name of a dimension, if it has one.
+pub type Names<'a> = &'a dyn Fn(Sym) -> Option<String>;
+
 struct Named<'a> {
     dim: &'a Dim,
-    names: &'a dyn Fn(Sym) -> Option<&'a str>,
+    names: Names<'a>,
 }
 
 impl Named<'_> {
     fn atom(&self, atom: &Atom, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match atom {
             Atom::Sym(s) => match (self.names)(*s) {
-                Some(name) => f.write_str(name),
+                Some(name) => f.write_str(&name),
                 None => write!(f, "?{}", s.0),
             },
             Atom::Func(func, args) => {
@@ -334,7 +337,7 @@ impl Named<'_> {
                     Func::Min => "min",
                     Func::Max => "max",
                 };
-                let (a, b) = (args.0.display(self.names), args.1.display(self.names));
+                let (a, b) = (Named { dim: &args.0, names: self.names }, Named { dim: &args.1, names: self.names });
                 write!(f, "{name}({a}, {b})")
             }
         }
@@ -437,8 +440,8 @@ impl Dim {
                         DimCode::Mul => a.mul(&b),
                         DimCode::FloorDiv => a.floor_div(&b),
                         DimCode::Mod => a.modulo(&b),
-                        DimCode::Min => a.min(&b),
-                        _ => a.max(&b),
+                        DimCode::Min => a.minimum(&b),
+                        _ => a.maximum(&b),
                     }
                 }
             };
@@ -514,7 +517,8 @@ mod tests {
     #[test]
     fn postfix_round_trips() {
         let half = n().add(&Dim::Fixed(-3)).floor_div(&Dim::Fixed(2));
-        for dim in [Dim::Fixed(-5), n(), half.mul(&m()).add(&n()), n().max(&m()).min(&Dim::Fixed(4)), n().modulo(&m())]
+        for dim in
+            [Dim::Fixed(-5), n(), half.mul(&m()).add(&n()), n().maximum(&m()).minimum(&Dim::Fixed(4)), n().modulo(&m())]
         {
             assert_eq!(Dim::from_codes(&dim.to_codes()), Some(dim));
         }
@@ -525,7 +529,7 @@ mod tests {
 
     #[test]
     fn reads_like_arithmetic() {
-        let names: &dyn Fn(Sym) -> Option<&'static str> = &|s| (s.0 == 0).then_some("batch");
+        let names: Names<'_> = &|s| (s.0 == 0).then(|| "batch".to_string());
         let dim = n().mul(&Dim::Fixed(2)).sub(&Dim::Fixed(1));
         assert_eq!(dim.display(names).to_string(), "2*batch - 1");
         assert_eq!(m().floor_div(&Dim::Fixed(3)).to_string(), "floordiv(?1, 3)");

@@ -7,7 +7,7 @@ mod types;
 mod view;
 
 pub use buffer::{Blob, Buffer};
-pub use dim::{Bindings, Dim, DimCode, Poly, Sym};
+pub use dim::{Bindings, Dim, DimCode, Names, Poly, Sym};
 pub use dtype::{DType, Element};
 pub use types::{Dims, Shape, TensorType, normalize_axis};
 pub use view::{Args, Grid, OutView, Tile, View};
