@@ -1,1 +1,3 @@
 //! The machine: instruction sets, vector code, matrix products, threads. Knows nothing of operators.
+
+pub mod parallel;

@@ -1,0 +1,436 @@
+//! The gang: a fixed set of threads that walks a run's steps together, with barriers between them.
+//!
+//! A run has hundreds of steps of a few microseconds each, so handing every step to a work-stealing pool would cost more than the work. The gang's workers
+//! instead enter one loop when it is created and stay: a run publishes one job, every rank executes it, and the ranks meet at spin barriers in between.
+//! Waiting is bounded spinning, then yielding, then sleeping, so an idle gang uses no CPU and an oversubscribed machine makes progress.
+//!
+//! A gang never changes results: work is cut into parts by shape alone, and a job sees only how many ranks share those parts. That is why a busy gang may
+//! run a job on its caller alone.
+//!
+//! This is the only user of `rayon`, which owns the threads; they are joined when the gang is dropped.
+
+#![allow(unsafe_code, reason = "workers call a job that borrows from its caller's stack")]
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::{Error, Result};
+
+/// The largest gang that can be asked for.
+pub const MAX_THREADS: usize = 1024;
+
+/// How long a rank spins for its peers before it lets other threads have the core: several times a barrier, far less than a wake-up from sleep is worth.
+const SPIN: Duration = Duration::from_micros(40);
+/// How long a rank that waits inside a run keeps yielding before it sleeps: parts of one phase differ by up to about this much.
+const YIELD: Duration = Duration::from_millis(1);
+
+/// A group of threads, the caller of [`Gang::run`] among them, that execute one job together.
+///
+/// It may be shared by any number of threads; one job at a time has the workers, the others run on their callers alone. Dropping the gang joins its threads.
+pub struct Gang {
+    size: usize,
+    shared: Arc<Shared>,
+    crew: Option<Crew>,
+    /// The process that owns the threads: a forked child inherits this object without them.
+    process: u32,
+}
+
+/// The threads of a gang of more than one.
+struct Crew {
+    pool: ThreadPool,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// One thread's place in a running job.
+///
+/// It stays on its thread (neither `Send` nor `Sync`): the end of a run is counted by ranks, and a second thread at this rank's barrier would break the count.
+pub struct Rank<'a> {
+    /// This thread's number, `0..size`; rank 0 is the caller of [`Gang::run`].
+    pub index: usize,
+    /// How many ranks execute the job: the gang's size, or 1 where the job runs on its caller alone.
+    pub size: usize,
+    barrier: Option<(&'a Barrier, Patience)>,
+    thread_bound: PhantomData<*const ()>,
+}
+
+type Job<'a> = &'a (dyn Fn(&Rank<'_>) + Sync);
+
+impl Gang {
+    /// Starts a gang of `threads` ranks, of which `threads - 1` are new threads. 0 means as many as this process may use (its affinity mask and CPU quota).
+    ///
+    /// Errors: more than [`MAX_THREADS`], or the system refuses to start a thread.
+    pub fn new(threads: usize) -> Result<Gang> {
+        if threads > MAX_THREADS {
+            return Err(Error::invalid(format!(
+                "{threads} threads were asked for; at most {MAX_THREADS} are allowed (0 = automatic)"
+            )));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS);
+        let size = if threads == 0 { cores } else { threads };
+        let spin = if size <= cores { SPIN } else { Duration::ZERO };
+        let shared = Arc::new(Shared::new(size, spin));
+        let crew = if size > 1 { Some(Crew::start(&shared)?) } else { None };
+        Ok(Gang { size, shared, crew, process: std::process::id() })
+    }
+
+    /// How many ranks a job has when the gang is free, the caller included.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Calls `job` once on every rank, at the same time, and returns when all calls have returned; rank 0 is the calling thread.
+    ///
+    /// Where the workers are not to be had, because the gang is running another job or because this call comes from inside one of its jobs, `job` is called
+    /// once, on the calling thread, as rank 0 of 1. A job must therefore do all its work for any `size`.
+    ///
+    /// All ranks must reach the same barriers, so a job must not unwind between them: it catches panics around each part itself. A panic that reaches this
+    /// function all the same takes its rank out of the remaining barriers, so that nothing hangs, and becomes the returned error; the job's results are then
+    /// worthless.
+    ///
+    /// Errors: a panic in `job`; a call in a forked child, where the workers do not exist (a gang of one has none to miss).
+    pub fn run(&self, job: &(dyn Fn(&Rank<'_>) + Sync)) -> Result<()> {
+        if self.crew.is_none() {
+            return run_alone(job);
+        }
+        if self.process != std::process::id() {
+            return Err(Error::state(
+                "the process was forked after the session's threads were started, and they do not exist in the child; create the session in the child",
+            ));
+        }
+        if self.shared.busy.compare_exchange(false, true, Acquire, Relaxed).is_err() {
+            return run_alone(job);
+        }
+        let outcome = self.shared.lead(&job);
+        self.shared.busy.store(false, Release);
+        outcome
+    }
+}
+
+impl Drop for Gang {
+    fn drop(&mut self) {
+        let Some(crew) = self.crew.take() else { return };
+        if self.process == std::process::id() {
+            self.shared.stop.store(true, Relaxed);
+            self.shared.publish();
+            crew.join();
+        } else {
+            // The threads are the parent's: waiting for them would hang, and the pool's locks may be held for ever.
+            std::mem::forget(crew);
+        }
+    }
+}
+
+impl std::fmt::Debug for Gang {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gang").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Rank<'_> {
+    /// Waits until every rank of the job has reached this barrier; what any rank wrote before it is visible to all after it.
+    pub fn barrier(&self) {
+        if let Some((barrier, patience)) = self.barrier {
+            barrier.wait(patience);
+        }
+    }
+}
+
+/// Calls `job` as rank 0 of 1.
+fn run_alone(job: Job<'_>) -> Result<()> {
+    let rank = Rank { index: 0, size: 1, barrier: None, thread_bound: PhantomData };
+    catch_unwind(AssertUnwindSafe(|| job(&rank))).map_err(|payload| panic_error(&describe(payload)))
+}
+
+impl Crew {
+    /// Starts the workers of a gang of `shared.size` ranks and sends them into their loop.
+    fn start(shared: &Arc<Shared>) -> Result<Crew> {
+        let mut threads = Vec::new();
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(shared.size - 1)
+            .spawn_handler(|thread| {
+                let named = std::thread::Builder::new().name(format!("infer-{}", thread.index() + 1));
+                threads.push(named.spawn(|| thread.run())?);
+                Ok(())
+            })
+            .build();
+        match pool {
+            Ok(pool) => {
+                let shared = Arc::clone(shared);
+                pool.spawn_broadcast(move |worker| shared.serve(worker.index() + 1));
+                Ok(Crew { pool, threads })
+            }
+            Err(error) => {
+                // The pool has told those that did start to end.
+                threads.into_iter().for_each(join);
+                Err(Error::no_memory(format!("cannot start {} threads: {error}; ask for fewer", shared.size - 1)))
+            }
+        }
+    }
+
+    /// Waits until all workers, told to stop, have ended.
+    fn join(self) {
+        drop(self.pool);
+        self.threads.into_iter().for_each(join);
+    }
+}
+
+/// Waits for one worker. It cannot have panicked: jobs are caught, and nothing else in the loop can.
+fn join(thread: JoinHandle<()>) {
+    let _ = thread.join();
+}
+
+/// What the ranks of a gang share.
+struct Shared {
+    size: usize,
+    patience: Patience,
+    /// Whether a run has the workers.
+    busy: AtomicBool,
+    /// Set once, when the gang is dropped.
+    stop: AtomicBool,
+    /// The current run's job; the pointee lives on rank 0's stack until all ranks have left the run.
+    job: AtomicPtr<Job<'static>>,
+    /// The first panic of the current run.
+    fault: Mutex<Option<String>>,
+    start: Start,
+    barrier: Barrier,
+}
+
+/// The number of the current run, on a cache line of its own: idle workers wait for it to change.
+#[repr(align(128))]
+struct Start {
+    run: AtomicU32,
+    sleepers: Sleepers,
+}
+
+impl Shared {
+    fn new(size: usize, spin: Duration) -> Shared {
+        Shared {
+            size,
+            patience: Patience { spin, give_way: YIELD },
+            busy: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            job: AtomicPtr::new(std::ptr::null_mut()),
+            fault: Mutex::new(None),
+            start: Start { run: AtomicU32::new(0), sleepers: Sleepers::new() },
+            barrier: Barrier::new(),
+        }
+    }
+
+    /// Rank 0's side of a run: hands the job out, takes part, waits for the others. The caller holds `busy`.
+    fn lead(&self, job: &Job<'_>) -> Result<()> {
+        self.job.store(std::ptr::from_ref(job).cast_mut().cast(), Relaxed);
+        self.barrier.open(self.size);
+        self.publish();
+        self.take_part(0, *job);
+        self.barrier.wait_for_end(self.patience);
+        match lock(&self.fault).take() {
+            Some(what) => Err(panic_error(&what)),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the workers see a new run, or that the gang stops.
+    fn publish(&self) {
+        self.start.run.fetch_add(1, SeqCst);
+        self.start.sleepers.wake();
+    }
+
+    /// A worker's life: one job after the other until the gang is dropped.
+    fn serve(&self, index: usize) {
+        // Between runs there is nobody to give way to: spin briefly, then sleep.
+        let patience = Patience { give_way: Duration::ZERO, ..self.patience };
+        let mut seen = 0;
+        loop {
+            self.start.sleepers.wait_until(patience, || self.start.run.load(SeqCst) != seen);
+            // No run is missed: the next is published after this rank has left the one it sees here.
+            seen = self.start.run.load(Acquire);
+            if self.stop.load(Relaxed) {
+                return;
+            }
+            // SAFETY: `lead` stored a pointer to a `Job` before it published this run, and does not return, so the job and what it borrows stay alive, until
+            // every rank has left the run; this rank leaves it at the end of `take_part`.
+            let job: Job<'_> = unsafe { *self.job.load(Relaxed) };
+            self.take_part(index, job);
+        }
+    }
+
+    /// Calls the job as rank `index` and leaves the run, whatever happens in the job.
+    fn take_part(&self, index: usize, job: Job<'_>) {
+        let barrier = Some((&self.barrier, self.patience));
+        let rank = Rank { index, size: self.size, barrier, thread_bound: PhantomData };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| job(&rank))) {
+            lock(&self.fault).get_or_insert(describe(payload));
+        }
+        self.barrier.leave();
+    }
+}
+
+/// A sense-reversing barrier that ranks can leave; the run ends when the last one has left. One cache line.
+#[repr(align(128))]
+struct Barrier {
+    /// Ranks that are in the run (upper half) and those of them that have yet to arrive (lower half). One word, so that leaving is one atomic step.
+    count: AtomicU64,
+    /// Counts barriers passed: waiting ranks watch it change.
+    passed: AtomicU32,
+    /// Whether the last rank has left.
+    ended: AtomicBool,
+    sleepers: Sleepers,
+}
+
+/// One rank in both halves of [`Barrier::count`].
+const ONE_RANK: u64 = (1 << 32) + 1;
+
+impl Barrier {
+    fn new() -> Barrier {
+        Barrier {
+            count: AtomicU64::new(0),
+            passed: AtomicU32::new(0),
+            ended: AtomicBool::new(true),
+            sleepers: Sleepers::new(),
+        }
+    }
+
+    /// Begins a run of `ranks`. No rank may be in it yet; publishing the run makes this visible to them.
+    fn open(&self, ranks: usize) {
+        self.count.store(ONE_RANK * ranks as u64, Relaxed);
+        self.ended.store(false, Relaxed);
+    }
+
+    /// Arrives, and waits for all others in the run.
+    fn wait(&self, patience: Patience) {
+        // Cannot change before this rank arrives.
+        let passed = self.passed.load(Relaxed);
+        let before = self.count.fetch_sub(1, AcqRel);
+        if before as u32 == 1 {
+            self.let_pass(before >> 32);
+        } else {
+            self.sleepers.wait_until(patience, || self.passed.load(SeqCst) != passed);
+        }
+    }
+
+    /// Takes this rank out of the run, for good; the others do not wait for it any more.
+    fn leave(&self) {
+        let before = self.count.fetch_sub(ONE_RANK, AcqRel);
+        if before >> 32 == 1 {
+            self.ended.store(true, SeqCst);
+            self.sleepers.wake();
+        } else if before as u32 == 1 {
+            self.let_pass((before >> 32) - 1);
+        }
+    }
+
+    /// Lets the `ranks` that wait here go on. Only the last to arrive calls this, so nobody else touches the count.
+    fn let_pass(&self, ranks: u64) {
+        self.count.store(ONE_RANK * ranks, Relaxed);
+        self.passed.fetch_add(1, SeqCst);
+        self.sleepers.wake();
+    }
+
+    /// Waits until the last rank has left; what the ranks wrote is then visible here.
+    fn wait_for_end(&self, patience: Patience) {
+        self.sleepers.wait_until(patience, || self.ended.load(SeqCst));
+    }
+}
+
+/// How long to wait actively: first spinning, then offering the core to other threads.
+#[derive(Clone, Copy)]
+struct Patience {
+    spin: Duration,
+    give_way: Duration,
+}
+
+/// The threads that gave up waiting actively.
+struct Sleepers {
+    count: AtomicU32,
+    lock: Mutex<()>,
+    bell: Condvar,
+}
+
+impl Sleepers {
+    fn new() -> Sleepers {
+        Sleepers { count: AtomicU32::new(0), lock: Mutex::new(()), bell: Condvar::new() }
+    }
+
+    /// Returns when `ready` is true. Whoever makes it true does so with a `SeqCst` write and then calls [`Sleepers::wake`]; `ready` reads it `SeqCst`. Then
+    /// either the sleeper sees the write, or the writer sees that somebody sleeps.
+    fn wait_until(&self, patience: Patience, ready: impl Fn() -> bool) {
+        if spin_until(patience, &ready) {
+            return;
+        }
+        let mut guard = lock(&self.lock);
+        self.count.fetch_add(1, SeqCst);
+        while !ready() {
+            guard = self.bell.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.count.fetch_sub(1, Relaxed);
+    }
+
+    /// Wakes all sleepers to look again; cheap while nobody sleeps.
+    fn wake(&self) {
+        if self.count.load(SeqCst) != 0 {
+            // A sleeper that has counted itself holds the lock until it waits for the bell.
+            drop(lock(&self.lock));
+            self.bell.notify_all();
+        }
+    }
+}
+
+/// Waits actively; returns whether `ready` came true.
+fn spin_until(patience: Patience, ready: impl Fn() -> bool) -> bool {
+    let spin = || {
+        // So many turns that looking at the clock after them adds little.
+        (0..64).any(|_| {
+            std::hint::spin_loop();
+            ready()
+        })
+    };
+    if ready() || (!patience.spin.is_zero() && spin()) {
+        return true;
+    }
+    let began = Instant::now();
+    while began.elapsed() < patience.spin {
+        if spin() {
+            return true;
+        }
+    }
+    let limit = patience.spin + patience.give_way;
+    while began.elapsed() < limit {
+        std::thread::yield_now();
+        if ready() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Locks a mutex whose holders cannot panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn panic_error(what: &str) -> Error {
+    Error::internal(format!("a kernel panicked: {what}"))
+}
+
+/// The message of a panic.
+fn describe(payload: Box<dyn Any + Send>) -> String {
+    let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_string(),
+        (_, Some(text)) => text.clone(),
+        _ => "(no message)".to_string(),
+    };
+    // A payload of the job's own type may panic when dropped, here where nothing may.
+    std::mem::forget(payload);
+    text
+}
+
+#[cfg(test)]
+mod tests;
