@@ -105,11 +105,11 @@ impl Gang {
                 "the process was forked after the session's threads were started, and they do not exist in the child; create the session in the child",
             ));
         }
-        if self.shared.busy.compare_exchange(false, true, Acquire, Relaxed).is_err() {
+        if self.shared.start.busy.compare_exchange(false, true, Acquire, Relaxed).is_err() {
             return run_alone(job);
         }
         let outcome = self.shared.lead(&job);
-        self.shared.busy.store(false, Release);
+        self.shared.start.busy.store(false, Release);
         outcome
     }
 }
@@ -118,7 +118,7 @@ impl Drop for Gang {
     fn drop(&mut self) {
         let Some(crew) = self.crew.take() else { return };
         if self.process == std::process::id() {
-            self.shared.stop.store(true, Relaxed);
+            self.shared.start.stop.store(true, Relaxed);
             self.shared.publish();
             crew.join();
         } else {
@@ -191,22 +191,23 @@ fn join(thread: JoinHandle<()>) {
 struct Shared {
     size: usize,
     patience: Patience,
+    start: Start,
+    barrier: Barrier,
+    /// The first panic of the current run.
+    fault: Mutex<Option<String>>,
+}
+
+/// What begins a run. One cache line, so that a worker has all it needs to begin as soon as it sees the run's number.
+#[repr(align(128))]
+struct Start {
+    /// The number of the current run: idle workers wait for it to change.
+    run: AtomicU32,
     /// Whether a run has the workers.
     busy: AtomicBool,
     /// Set once, when the gang is dropped.
     stop: AtomicBool,
     /// The current run's job; the pointee lives on rank 0's stack until all ranks have left the run.
     job: AtomicPtr<Job<'static>>,
-    /// The first panic of the current run.
-    fault: Mutex<Option<String>>,
-    start: Start,
-    barrier: Barrier,
-}
-
-/// The number of the current run, on a cache line of its own: idle workers wait for it to change.
-#[repr(align(128))]
-struct Start {
-    run: AtomicU32,
     sleepers: Sleepers,
 }
 
@@ -215,18 +216,21 @@ impl Shared {
         Shared {
             size,
             patience: Patience { spin, give_way: YIELD },
-            busy: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            job: AtomicPtr::new(std::ptr::null_mut()),
-            fault: Mutex::new(None),
-            start: Start { run: AtomicU32::new(0), sleepers: Sleepers::new() },
+            start: Start {
+                run: AtomicU32::new(0),
+                busy: AtomicBool::new(false),
+                stop: AtomicBool::new(false),
+                job: AtomicPtr::new(std::ptr::null_mut()),
+                sleepers: Sleepers::new(),
+            },
             barrier: Barrier::new(),
+            fault: Mutex::new(None),
         }
     }
 
     /// Rank 0's side of a run: hands the job out, takes part, waits for the others. The caller holds `busy`.
     fn lead(&self, job: &Job<'_>) -> Result<()> {
-        self.job.store(std::ptr::from_ref(job).cast_mut().cast(), Relaxed);
+        self.start.job.store(std::ptr::from_ref(job).cast_mut().cast(), Relaxed);
         self.barrier.open(self.size);
         self.publish();
         self.take_part(0, *job);
@@ -252,12 +256,12 @@ impl Shared {
             self.start.sleepers.wait_until(patience, || self.start.run.load(SeqCst) != seen);
             // No run is missed: the next is published after this rank has left the one it sees here.
             seen = self.start.run.load(Acquire);
-            if self.stop.load(Relaxed) {
+            if self.start.stop.load(Relaxed) {
                 return;
             }
             // SAFETY: `lead` stored a pointer to a `Job` before it published this run, and does not return, so the job and what it borrows stay alive, until
             // every rank has left the run; this rank leaves it at the end of `take_part`.
-            let job: Job<'_> = unsafe { *self.job.load(Relaxed) };
+            let job: Job<'_> = unsafe { *self.start.job.load(Relaxed) };
             self.take_part(index, job);
         }
     }
