@@ -1,0 +1,217 @@
+//! The element-wise functions that can end another operation, defined once for every kernel.
+
+use super::math;
+use super::simd::{Machine, Work};
+
+/// A function of one value, applied to a result before it is stored. Slopes and bounds are attributes of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Activation {
+    /// x.
+    #[default]
+    None,
+    /// max(x, 0).
+    Relu,
+    /// min(max(x, lo), hi). Relu6 is 0 to 6.
+    Clip {
+        /// Lower bound.
+        lo: f32,
+        /// Upper bound.
+        hi: f32,
+    },
+    /// x where x >= 0, otherwise alpha · x.
+    LeakyRelu {
+        /// Slope below zero.
+        alpha: f32,
+    },
+    /// x where x > 0, otherwise alpha · (e^x - 1).
+    Elu {
+        /// Limit far below zero, negated.
+        alpha: f32,
+    },
+    /// 1 / (1 + e^-x).
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// x · sigmoid(x), also called swish.
+    Silu,
+    /// min(max(alpha · x + beta, 0), 1).
+    HardSigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Value at zero.
+        beta: f32,
+    },
+    /// x · min(max(x / 6 + 1/2, 0), 1).
+    HardSwish,
+    /// GELU by the error function.
+    Gelu,
+    /// GELU by the hyperbolic tangent.
+    GeluTanh,
+    /// ln(1 + e^x).
+    Softplus,
+    /// x · tanh(ln(1 + e^x)).
+    Mish,
+}
+
+impl Activation {
+    /// The value at `x`. In a loop, use [`Activation::map`], which chooses the function outside of it.
+    #[inline(always)]
+    pub fn apply<M: Machine>(self, x: f32) -> f32 {
+        match self {
+            Activation::None => x,
+            Activation::Relu => clip(x, 0.0, f32::INFINITY),
+            Activation::Clip { lo, hi } => clip(x, lo, hi),
+            Activation::LeakyRelu { alpha } => {
+                if x < 0.0 {
+                    alpha * x
+                } else {
+                    x
+                }
+            }
+            Activation::Elu { alpha } => {
+                if x < 0.0 {
+                    alpha * math::expm1::<M>(x)
+                } else {
+                    x
+                }
+            }
+            Activation::Sigmoid => math::sigmoid::<M>(x),
+            Activation::Tanh => math::tanh::<M>(x),
+            Activation::Silu => math::silu::<M>(x),
+            Activation::HardSigmoid { alpha, beta } => clip(M::mul_add(x, alpha, beta), 0.0, 1.0),
+            Activation::HardSwish => hard_swish::<M>(x),
+            Activation::Gelu => math::gelu::<M>(x),
+            Activation::GeluTanh => math::gelu_tanh::<M>(x),
+            Activation::Softplus => math::softplus::<M>(x),
+            Activation::Mish => mish::<M>(x),
+        }
+    }
+
+    /// The bounds of an activation that only clips: no bounds for [`Activation::None`].
+    pub fn bounds(self) -> Option<(f32, f32)> {
+        match self {
+            Activation::None => Some((f32::NEG_INFINITY, f32::INFINITY)),
+            Activation::Relu => Some((0.0, f32::INFINITY)),
+            Activation::Clip { lo, hi } => Some((lo, hi)),
+            _ => None,
+        }
+    }
+
+    /// Applies the function to every element.
+    #[inline(always)]
+    pub fn map<M: Machine>(self, values: &mut [f32]) {
+        // One loop per function, so that each is vectorised by itself.
+        macro_rules! each {
+            ($($pattern:pat => $activation:expr),* $(,)?) => {
+                match self {
+                    Activation::None => {}
+                    $($pattern => for x in values { *x = $activation.apply::<M>(*x) },)*
+                }
+            };
+        }
+        use Activation::*;
+        each! {
+            Relu => Relu,
+            Clip { lo, hi } => Clip { lo, hi },
+            LeakyRelu { alpha } => LeakyRelu { alpha },
+            Elu { alpha } => Elu { alpha },
+            Sigmoid => Sigmoid,
+            Tanh => Tanh,
+            Silu => Silu,
+            HardSigmoid { alpha, beta } => HardSigmoid { alpha, beta },
+            HardSwish => HardSwish,
+            Gelu => Gelu,
+            GeluTanh => GeluTanh,
+            Softplus => Softplus,
+            Mish => Mish,
+        }
+    }
+}
+
+/// min(max(x, lo), hi), NaN for NaN.
+#[inline(always)]
+fn clip(x: f32, lo: f32, hi: f32) -> f32 {
+    let x = if x < lo { lo } else { x };
+    if x > hi { hi } else { x }
+}
+
+#[inline(always)]
+fn hard_swish<M: Machine>(x: f32) -> f32 {
+    // The limit at minus infinity is zero, where the product is not a number.
+    let x = if x < -3.0 { -3.0 } else { x };
+    x * clip(M::mul_add(x, 1.0 / 6.0, 0.5), 0.0, 1.0)
+}
+
+/// tanh(ln(1 + e^x)) = n / (n + 2) with n = e^x (e^x + 2).
+#[inline(always)]
+fn mish<M: Machine>(x: f32) -> f32 {
+    // Above 20 the factor is 1 in f32; below -150 the result is zero.
+    let low = if x < -150.0 { -150.0 } else { x };
+    let e = math::exp::<M>(if low > 20.0 { 20.0 } else { low });
+    let n = e * (e + 2.0);
+    low * (n / (n + 2.0))
+}
+
+/// An activation applied to memory, as [`Work`].
+pub struct Apply<'a>(pub Activation, pub &'a mut [f32]);
+
+impl Work for Apply<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<M: Machine>(self) {
+        self.0.map::<M>(self.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Isa;
+
+    #[test]
+    fn match_their_definitions() {
+        use Activation::*;
+        type Exact = fn(f64) -> f64;
+        let cases: [(Activation, Exact); 10] = [
+            (None, |x| x),
+            (Relu, |x| x.max(0.0)),
+            (Clip { lo: -1.0, hi: 6.0 }, |x| x.clamp(-1.0, 6.0)),
+            (LeakyRelu { alpha: 0.1 }, |x| if x < 0.0 { 0.1 * x } else { x }),
+            (Elu { alpha: 1.5 }, |x| if x < 0.0 { 1.5 * x.exp_m1() } else { x }),
+            (HardSigmoid { alpha: 0.2, beta: 0.5 }, |x| (0.2 * x + 0.5).clamp(0.0, 1.0)),
+            (HardSwish, |x| x * ((x + 3.0) / 6.0).clamp(0.0, 1.0)),
+            (Mish, |x| x * x.exp().ln_1p().tanh()),
+            (Softplus, |x| x.exp().ln_1p()),
+            (Silu, |x| x / (1.0 + (-x).exp())),
+        ];
+        let xs: Vec<f32> = (-4000..4000).map(|i| i as f32 / 100.0).collect();
+        for isa in Isa::available() {
+            for (activation, exact) in cases {
+                let mut ys = xs.clone();
+                isa.dispatch(Apply(activation, &mut ys));
+                for (&x, &y) in xs.iter().zip(&ys) {
+                    let e = exact(x as f64);
+                    assert!(
+                        (y as f64 - e).abs() <= 1e-6 * e.abs().max(0.1),
+                        "{isa} {activation:?}({x}) = {y}, not {e}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn limits_and_nan() {
+        use Activation::*;
+        for isa in Isa::available() {
+            for activation in
+                [None, Relu, Clip { lo: -1.0, hi: 6.0 }, LeakyRelu { alpha: 0.1 }, Elu { alpha: 1.0 }, HardSwish, Mish]
+            {
+                let mut ys = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY];
+                isa.dispatch(Apply(activation, &mut ys));
+                assert!(ys[0].is_nan() && !ys[1].is_nan() && !ys[2].is_nan(), "{isa} {activation:?}: {ys:?}");
+            }
+        }
+    }
+}
