@@ -1,6 +1,7 @@
 //! Owned tensor memory: aligned heap buffers, and shared immutable bytes (heap or mapped file).
 #![allow(unsafe_code, reason = "aligned allocation is not offered by the standard collections")]
 
+use super::Element;
 use crate::error::{Error, Result};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fmt;
@@ -35,6 +36,13 @@ impl Buffer {
         // SAFETY: the layout's size is not zero.
         let ptr = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
         Ok(Buffer { ptr, len })
+    }
+
+    /// A copy of `elements`.
+    pub fn from_elements<T: Element>(elements: &[T]) -> Result<Self> {
+        // SAFETY: an Element is plain data without padding.
+        let bytes = unsafe { std::slice::from_raw_parts(elements.as_ptr().cast::<u8>(), size_of_val(elements)) };
+        Buffer::copy_of(bytes)
     }
 
     /// A copy of `bytes`.

@@ -126,7 +126,7 @@ impl Poly {
         };
         let mut quotient = Poly::default();
         for (m, c) in &self.terms {
-            if *dc == 0 || c % dc != 0 {
+            if c.checked_rem(*dc)? != 0 {
                 return None;
             }
             let mut rest = m.clone();

@@ -3,12 +3,14 @@
 mod buffer;
 mod dim;
 mod dtype;
+mod layout;
 mod types;
 mod view;
 
 pub use buffer::{Blob, Buffer};
 pub use dim::{Bindings, Dim, DimCode, Names, Poly, Sym};
 pub use dtype::{DType, Element};
+pub use layout::{Layout, PANEL};
 pub use types::{Dims, Shape, TensorType, normalize_axis};
 pub use view::{Args, Grid, OutView, Tile, View};
 

@@ -1,0 +1,171 @@
+//! The operators: one list, one folder per family. A family's `mod.rs` holds its attributes, mathematics and shape
+//! rule, `cpu.rs` its CPU kernels, `tests.rs` its plain reference and cases.
+
+mod context;
+#[cfg(test)]
+pub mod testing;
+
+pub use context::{Inputs, Operand, Prepare, Tensor, TensorInfo};
+
+use crate::error::{Error, Result};
+use crate::schema;
+use crate::tensor::{Args, Grid, TensorType};
+#[cfg(feature = "write")]
+use flatbuffers::{FlatBufferBuilder, WIPOffset};
+use std::fmt::Debug;
+
+/// What an operator is.
+pub trait OpDef: Clone + PartialEq + Debug + Send + Sync + 'static {
+    /// Its attribute table in the schema.
+    type Table<'a>;
+
+    /// Name, as the schema spells it.
+    const NAME: &'static str;
+
+    /// Smallest and largest number of inputs, counting absent optional ones before the last present one.
+    const INPUTS: (usize, usize);
+
+    /// Whether output 0 is input 0 under another shape, byte for byte.
+    const IS_VIEW: bool = false;
+
+    /// Attributes from a model file; the file is untrusted, so everything is checked here.
+    fn read(table: Self::Table<'_>) -> Result<Self>;
+
+    /// Attributes to a model file.
+    #[cfg(feature = "write")]
+    fn write<'b>(&self, b: &mut FlatBufferBuilder<'b>) -> WIPOffset<Self::Table<'b>>;
+
+    /// Types of the outputs; all checks of element types, ranks and dimensions are made here. A node may leave trailing
+    /// outputs unused. Extents that depend on data are [`Dim::Unknown`](crate::tensor::Dim::Unknown); a caller that
+    /// knows more (the values of an input) asks again.
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<TensorType>>;
+
+    /// The kernel for inputs and outputs of the given (fixed) shapes, which `infer` has accepted.
+    fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>>;
+
+    /// Runs an operator whose output shapes depend on data, on the caller's thread alone.
+    fn run_dynamic(&self, _inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
+        Err(Error::internal(format!("{} has no data-dependent outputs", Self::NAME)))
+    }
+}
+
+/// A kernel bound to shapes: straight-line work without allocation or shape logic.
+///
+/// It runs in phases, one after another; the parts of a phase are independent and may run in any order and on any
+/// threads. Their number depends on shapes and instruction set alone, so results have the same bits for any number of
+/// threads.
+pub trait Kernel: Send + Sync {
+    /// How each phase cuts its work into parts.
+    fn phases(&self) -> Vec<Grid>;
+
+    /// Bytes of workspace common to all phases and parts.
+    fn shared_bytes(&self) -> usize {
+        0
+    }
+
+    /// Bytes of scratch memory for each thread.
+    fn scratch_bytes(&self) -> usize {
+        0
+    }
+
+    /// Does one part of one phase.
+    fn run(&self, phase: usize, args: &mut Args<'_>) -> Result<()>;
+}
+
+/// A kernel with a single phase, from its grid and a function; most element-wise and data movement kernels are that.
+pub fn kernel<F>(grid: Grid, run: F) -> Box<dyn Kernel>
+where
+    F: Fn(&mut Args<'_>) -> Result<()> + Send + Sync + 'static,
+{
+    Box::new(OnePhase { grid, run })
+}
+
+struct OnePhase<F> {
+    grid: Grid,
+    run: F,
+}
+
+impl<F: Fn(&mut Args<'_>) -> Result<()> + Send + Sync> Kernel for OnePhase<F> {
+    fn phases(&self) -> Vec<Grid> {
+        vec![self.grid]
+    }
+
+    fn run(&self, _phase: usize, args: &mut Args<'_>) -> Result<()> {
+        (self.run)(args)
+    }
+}
+
+/// The list of operators. Each entry names the schema's table, its accessor on a node, and the Rust type.
+macro_rules! ops {
+    ($($name:ident ($accessor:ident): $module:ident;)*) => {
+        $(pub mod $module;)*
+        $(pub use $module::$name;)*
+
+        /// An operator with its attributes.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Op {
+            $(#[doc = concat!("See [`", stringify!($module), "`].")] $name($name),)*
+        }
+
+        impl Op {
+            /// The operator of a node of a model file; None if it is not in this list (control flow, newer operators).
+            pub fn read(node: &schema::Node<'_>) -> Result<Option<Self>> {
+                $(if let Some(table) = node.$accessor() {
+                    return Ok(Some(Op::$name(<$name as OpDef>::read(table)?)));
+                })*
+                Ok(None)
+            }
+
+            /// The operator's attributes for a model file.
+            #[cfg(feature = "write")]
+            pub fn write<'b>(
+                &self,
+                b: &mut FlatBufferBuilder<'b>,
+            ) -> (schema::Attributes, WIPOffset<flatbuffers::UnionWIPOffset>) {
+                match self {
+                    $(Op::$name(op) => (schema::Attributes::$name, OpDef::write(op, b).as_union_value()),)*
+                }
+            }
+
+            /// Name, as the schema spells it.
+            pub fn name(&self) -> &'static str {
+                match self { $(Op::$name(_) => <$name as OpDef>::NAME,)* }
+            }
+
+            /// See [`OpDef::IS_VIEW`].
+            pub fn is_view(&self) -> bool {
+                match self { $(Op::$name(_) => <$name as OpDef>::IS_VIEW,)* }
+            }
+
+            /// Types of the outputs, after a check of the number of inputs.
+            pub fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<TensorType>> {
+                match self {
+                    $(Op::$name(op) => {
+                        inputs.check_count(<$name as OpDef>::INPUTS)?;
+                        OpDef::infer(op, inputs)
+                    })*
+                }
+            }
+
+            /// See [`OpDef::prepare_cpu`].
+            pub fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
+                match self { $(Op::$name(op) => OpDef::prepare_cpu(op, cx),)* }
+            }
+
+            /// See [`OpDef::run_dynamic`].
+            pub fn run_dynamic(&self, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
+                match self { $(Op::$name(op) => OpDef::run_dynamic(op, inputs),)* }
+            }
+        }
+
+        $(impl From<$name> for Op {
+            fn from(op: $name) -> Op {
+                Op::$name(op)
+            }
+        })*
+    };
+}
+
+ops! {
+    Reshape(attributes_as_reshape): reshape;
+}
