@@ -6,4 +6,7 @@
 
 pub mod cpu;
 pub mod error;
+pub mod graph;
+pub mod ops;
+pub mod schema;
 pub mod tensor;

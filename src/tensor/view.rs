@@ -106,7 +106,6 @@ impl<'a> OutView<'a> {
     /// # Safety
     /// No other tile that overlaps this part's tile in `grid` is alive.
     unsafe fn tile<T: Element>(&self, grid: &Grid, part: usize) -> Tile<'a, T> {
-        assert!(T::represents(self.dtype), "tensor of {} written as {}", self.dtype, T::DTYPE);
         let len = self.len / size_of::<T>();
         let cells = grid.rows * grid.cols;
         assert!(cells == 0 && len == 0 || cells != 0 && len % cells == 0, "the grid does not divide the output");
@@ -278,6 +277,18 @@ impl<'a> Args<'a> {
     /// This part's tile of an output. Panics if it was taken before.
     pub fn output<T: Element>(&mut self, output: usize) -> Tile<'a, T> {
         assert!(output < 63 && self.taken & (1 << output) == 0, "output {output} is taken twice");
+        let out = self.outputs[output];
+        assert!(T::represents(out.dtype), "tensor of {} written as {}", out.dtype, T::DTYPE);
+        self.take(output)
+    }
+
+    /// This part's tile of an output of any element type, as bytes. Panics if it was taken before.
+    pub fn output_bytes(&mut self, output: usize) -> Tile<'a, u8> {
+        self.take(output)
+    }
+
+    fn take<T: Element>(&mut self, output: usize) -> Tile<'a, T> {
+        assert!(output < 64 && self.taken & (1 << output) == 0, "output {output} is taken twice");
         self.taken |= 1 << output;
         // SAFETY: parts of a grid are disjoint, this part takes its tile once, and the grid is the phase's only one.
         unsafe { self.outputs[output].tile(&self.grid, self.part) }

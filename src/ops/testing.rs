@@ -1,0 +1,154 @@
+//! Runs one operator by itself: on every instruction set that the machine has, with parts in shuffled order.
+
+use super::{Inputs, Op, Operand, Prepare, Tensor, TensorInfo};
+use crate::cpu::isa::Isa;
+use crate::error::Result;
+use crate::tensor::{Args, Blob, Buffer, DType, Element, Layout, OutView, TensorType, View};
+
+/// Runs `op` on an instruction set and returns its outputs.
+pub fn run(op: &Op, inputs: &[Option<&Tensor>], isa: Isa) -> Result<Vec<Tensor>> {
+    let types: Vec<Option<TensorType>> = inputs.iter().map(|t| t.map(Tensor::ty)).collect();
+    let refs: Vec<Option<&TensorType>> = types.iter().map(Option::as_ref).collect();
+    let outputs = op.infer(&Inputs::new(&refs))?;
+    let Some(infos) = outputs.iter().map(TensorInfo::of).collect::<Option<Vec<_>>>() else {
+        return op.run_dynamic(&inputs.iter().map(|t| t.cloned()).collect::<Vec<_>>());
+    };
+    run_kernel(op, inputs, &infos, isa)
+}
+
+fn run_kernel(op: &Op, inputs: &[Option<&Tensor>], outputs: &[TensorInfo], isa: Isa) -> Result<Vec<Tensor>> {
+    let operands: Vec<Option<Operand<'_>>> = inputs
+        .iter()
+        .map(|t| t.map(|t| Operand { info: t.info, data: Some(t.view()), layout: Layout::RowMajor }))
+        .collect();
+    let kernel = op.prepare_cpu(&Prepare { isa, inputs: &operands, outputs })?;
+    let views: Vec<Option<View<'_>>> = inputs.iter().map(|t| t.map(Tensor::view)).collect();
+    let mut buffers = outputs.iter().map(|o| Buffer::zeroed(o.byte_len()?)).collect::<Result<Vec<_>>>()?;
+    // Kernels must write every element, so what was there before must not show.
+    buffers.iter_mut().for_each(|b| b.fill(0xa5));
+    let outs: Vec<OutView<'_>> = buffers.iter_mut().zip(outputs).map(|(b, o)| OutView::new(b, o.dtype)).collect();
+    let mut shared = Buffer::zeroed(kernel.shared_bytes())?;
+    shared.fill(0xa5);
+    let shared = OutView::new(&mut shared, DType::U8);
+    let mut scratch = Buffer::zeroed(kernel.scratch_bytes())?;
+    for (phase, grid) in kernel.phases().into_iter().enumerate() {
+        for part in shuffled(grid.parts()) {
+            scratch.fill(0xa5);
+            #[allow(unsafe_code, reason = "stands in for the executor")]
+            // SAFETY: parts run one after another, each once.
+            let mut args = unsafe { Args::new(&views, &outs, shared, &mut scratch, grid, part) };
+            kernel.run(phase, &mut args)?;
+        }
+    }
+    let tensor = |(b, info): (Buffer, &TensorInfo)| Tensor { info: *info, data: Blob::new(b) };
+    Ok(buffers.into_iter().zip(outputs).map(tensor).collect())
+}
+
+/// 0..n in a scrambled, repeatable order.
+fn shuffled(n: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    let mut random = Random::new(n as u64);
+    (1..n).rev().for_each(|i| order.swap(i, random.below(i + 1)));
+    order
+}
+
+/// Checks that `op` gives exactly `want`, on every instruction set.
+pub fn check(op: impl Into<Op>, inputs: &[&Tensor], want: &[Tensor]) {
+    check_close(op, inputs, want, 0.0);
+}
+
+/// Checks that `op` gives `want` on every instruction set; floats within `tolerance` of the largest element.
+pub fn check_close(op: impl Into<Op>, inputs: &[&Tensor], want: &[Tensor], tolerance: f64) {
+    let inputs: Vec<Option<&Tensor>> = inputs.iter().map(|t| Some(*t)).collect();
+    check_optional(op, &inputs, want, tolerance);
+}
+
+/// As [`check_close`], with absent inputs.
+pub fn check_optional(op: impl Into<Op>, inputs: &[Option<&Tensor>], want: &[Tensor], tolerance: f64) {
+    let op = op.into();
+    for isa in Isa::available() {
+        let got = run(&op, inputs, isa).unwrap_or_else(|e| panic!("{op:?} on {isa:?}: {e}"));
+        for (i, (got, want)) in got.iter().zip(want).enumerate() {
+            assert_eq!(got.info, want.info, "{op:?}, output {i} on {isa:?}");
+            let error = difference(got, want);
+            assert!(error <= tolerance, "{op:?}, output {i} on {isa:?}: error {error:.2e}\n got {got:?}\nwant {want:?}");
+        }
+    }
+}
+
+/// The message with which `infer` refuses these inputs.
+pub fn infer_error(op: impl Into<Op>, inputs: &[&Tensor]) -> String {
+    let types: Vec<TensorType> = inputs.iter().map(|t| t.ty()).collect();
+    let refs: Vec<Option<&TensorType>> = types.iter().map(Some).collect();
+    op.into().infer(&Inputs::new(&refs)).expect_err("infer refuses this").to_string()
+}
+
+/// Largest difference relative to the largest finite element of `want` (or 1 if that is smaller than tiny); infinite
+/// where one is NaN or infinite and the other is not the same. Integers differ by 0 or infinity.
+pub fn difference(got: &Tensor, want: &Tensor) -> f64 {
+    let (a, b) = (as_f64(got), as_f64(want));
+    let largest = b.iter().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs()));
+    let scale = if largest < 1e-30 { 1.0 } else { largest };
+    let one = |(x, y): (&f64, &f64)| match () {
+        _ if x == y || x.is_nan() && y.is_nan() => 0.0,
+        _ if !want.info.dtype.is_float() || !x.is_finite() || !y.is_finite() => f64::INFINITY,
+        _ => (x - y).abs() / scale,
+    };
+    a.iter().zip(&b).map(one).fold(0.0, f64::max)
+}
+
+fn as_f64(t: &Tensor) -> Vec<f64> {
+    match t.info.dtype {
+        DType::F32 => t.elements::<f32>().iter().map(|&x| x.into()).collect(),
+        DType::F64 => t.elements::<f64>().to_vec(),
+        DType::F16 => t.elements::<half::f16>().iter().map(|&x| x.into()).collect(),
+        DType::BF16 => t.elements::<half::bf16>().iter().map(|&x| x.into()).collect(),
+        DType::I8 => t.elements::<i8>().iter().map(|&x| x.into()).collect(),
+        DType::I16 => t.elements::<i16>().iter().map(|&x| x.into()).collect(),
+        DType::I32 => t.elements::<i32>().iter().map(|&x| x.into()).collect(),
+        DType::I64 => t.elements::<i64>().iter().map(|&x| x as f64).collect(),
+        DType::U8 | DType::Bool => t.elements::<u8>().iter().map(|&x| x.into()).collect(),
+        DType::U16 => t.elements::<u16>().iter().map(|&x| x.into()).collect(),
+        DType::U32 => t.elements::<u32>().iter().map(|&x| x.into()).collect(),
+        DType::U64 => t.elements::<u64>().iter().map(|&x| x as f64).collect(),
+    }
+}
+
+/// A small repeatable source of random numbers (xorshift64*).
+pub struct Random(u64);
+
+impl Random {
+    /// Numbers that depend on `seed` alone.
+    pub fn new(seed: u64) -> Self {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number in `0..n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() >> 33) as usize % n
+    }
+
+    /// A number in `low..high`.
+    pub fn range(&mut self, low: f32, high: f32) -> f32 {
+        low + (high - low) * ((self.bits() >> 40) as f32 / (1u64 << 24) as f32)
+    }
+
+    /// A tensor of elements in -1..1.
+    pub fn tensor(&mut self, dims: &[usize]) -> Tensor {
+        self.tensor_of(dims, |r| r.range(-1.0, 1.0))
+    }
+
+    /// A tensor whose elements `element` makes.
+    pub fn tensor_of<T: Element>(&mut self, dims: &[usize], mut element: impl FnMut(&mut Self) -> T) -> Tensor {
+        let elements: Vec<T> = (0..dims.iter().product()).map(|_| element(self)).collect();
+        Tensor::new(dims, &elements).expect("the test's shape is valid")
+    }
+}
