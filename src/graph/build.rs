@@ -1,11 +1,11 @@
 //! Building graphs: every node is checked and its output types inferred at once.
 
-use super::{Graph, GraphId, Model, Node, NodeKind, ValueId};
+use super::{Graph, GraphId, Node, NodeKind, Program, ValueId};
 use crate::error::{Error, Result};
 use crate::ops::{Inputs, Op};
 use crate::tensor::{DType, Dim, Shape, TensorType};
 
-impl Model {
+impl Program {
     /// Adds an empty graph.
     pub fn add_graph(&mut self, name: impl Into<String>) -> GraphId {
         self.graphs.push(Graph { name: name.into(), ..Graph::default() });
@@ -89,12 +89,7 @@ impl Model {
     }
 
     /// Output types of a node with these inputs; unknown extents stay [`Dim::Unknown`].
-    pub fn infer_node(
-        &self,
-        graph: GraphId,
-        kind: &NodeKind,
-        inputs: &[Option<ValueId>],
-    ) -> Result<Vec<TensorType>> {
+    pub fn infer_node(&self, graph: GraphId, kind: &NodeKind, inputs: &[Option<ValueId>]) -> Result<Vec<TensorType>> {
         let g = &self.graphs[graph.0 as usize];
         let types: Vec<Option<&TensorType>> = inputs.iter().map(|v| v.map(|v| &g.value(v).ty)).collect();
         match kind {

@@ -4,17 +4,15 @@
 mod build;
 mod constant;
 
-
-
 pub use constant::Constant;
 
 use crate::error::{Error, Result};
 use crate::ops::Op;
 use crate::tensor::{Bindings, Sym, TensorType};
 
-/// A model: its entry graph, the bodies of its control flow, and what belongs to all of them.
+/// A model as a whole: its entry graph, the bodies of its control flow, and what belongs to all of them.
 #[derive(Clone, Debug, Default)]
-pub struct Model {
+pub struct Program {
     /// Graph 0 is the entry; the others are bodies of If and Loop.
     pub graphs: Vec<Graph>,
     /// Named dimensions; a [`Sym`] is an index into it.
@@ -139,7 +137,7 @@ impl NodeKind {
     }
 }
 
-impl Model {
+impl Program {
     /// The graph that callers run.
     pub fn entry(&self) -> &Graph {
         &self.graphs[0]
@@ -173,7 +171,11 @@ impl Model {
     /// bounds, or a dimension gets two values.
     pub fn bind(&self, declared: &TensorType, dims: &[usize], bindings: &mut Bindings) -> Result<()> {
         if declared.shape.rank() != dims.len() {
-            return Err(Error::shape(format!("rank {} ({dims:?}); rank {} is needed", dims.len(), declared.shape.rank())));
+            return Err(Error::shape(format!(
+                "rank {} ({dims:?}); rank {} is needed",
+                dims.len(),
+                declared.shape.rank()
+            )));
         }
         for (axis, (want, &got)) in declared.shape.iter().zip(dims).enumerate() {
             let got = got as i64;

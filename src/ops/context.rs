@@ -106,7 +106,11 @@ impl TensorInfo {
     /// Bytes in row-major layout; an error if the size does not fit.
     pub fn byte_len(&self) -> Result<usize> {
         let too_large = || Error::shape(format!("a tensor of shape {:?} is too large", self.dims));
-        self.dims.numel()?.checked_mul(self.dtype.size()).filter(|&n| n <= isize::MAX as usize / 4).ok_or_else(too_large)
+        self.dims
+            .numel()?
+            .checked_mul(self.dtype.size())
+            .filter(|&n| n <= isize::MAX as usize / 4)
+            .ok_or_else(too_large)
     }
 }
 

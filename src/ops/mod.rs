@@ -1,6 +1,7 @@
 //! The operators: one list, one folder per family. A family's `mod.rs` holds its attributes, mathematics and shape
 //! rule, `cpu.rs` its CPU kernels, `tests.rs` its plain reference and cases.
 
+pub mod activation;
 mod context;
 #[cfg(test)]
 pub mod testing;

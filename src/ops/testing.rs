@@ -71,7 +71,10 @@ pub fn check_optional(op: impl Into<Op>, inputs: &[Option<&Tensor>], want: &[Ten
         for (i, (got, want)) in got.iter().zip(want).enumerate() {
             assert_eq!(got.info, want.info, "{op:?}, output {i} on {isa:?}");
             let error = difference(got, want);
-            assert!(error <= tolerance, "{op:?}, output {i} on {isa:?}: error {error:.2e}\n got {got:?}\nwant {want:?}");
+            assert!(
+                error <= tolerance,
+                "{op:?}, output {i} on {isa:?}: error {error:.2e}\n got {got:?}\nwant {want:?}"
+            );
         }
     }
 }

@@ -1,5 +1,12 @@
 //! FlatBuffers code generated from `schema/model.fbs` by `cargo xtask schema`.
-#![allow(unsafe_code, missing_docs, unused_qualifications, clippy::all, clippy::undocumented_unsafe_blocks, reason = "generated code")]
+#![allow(
+    unsafe_code,
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    reason = "generated code"
+)]
 #![allow(clippy::missing_safety_doc, deprecated, mismatched_lifetime_syntaxes, reason = "generated code")]
 
 #[rustfmt::skip]
