@@ -1,3 +1,66 @@
 //! Development tasks: `cargo xtask <task>`.
+//!
+//! The makefile forwards here; how the project is generated, built, linked, installed and checked is written down once, in this crate.
 
-fn main() {}
+mod demo;
+mod dist;
+mod header;
+mod schema;
+mod shell;
+mod test;
+mod tools;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development tasks of libinfer")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the release library and the `infer` command, link the libraries that ship and install all of it
+    #[command(visible_alias = "build")]
+    Dist {
+        /// Where to install
+        #[arg(long, default_value_os_t = shell::root().join("dist"))]
+        prefix: PathBuf,
+    },
+    /// Convert the shipped model, build the C and C++ examples against the installed package and run them
+    Demo,
+    /// Run everything that CI runs
+    Test {
+        /// Only the stages whose name contains one of these words
+        only: Vec<String>,
+    },
+    /// Run the quick stages of `test`: format, lints, documentation, drift of generated files
+    Check,
+    /// Generate include/infer.h from src/capi
+    Header {
+        /// Fail with a diff if the committed file is stale, and write nothing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Generate the Rust code of schema/model.fbs
+    Schema {
+        /// Fail with a diff if the committed file is stale, and write nothing
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    match Args::parse().task {
+        Task::Dist { prefix } => dist::dist(&prefix).map(drop),
+        Task::Demo => demo::demo(),
+        Task::Test { only } => test::test(&only),
+        Task::Check => test::check(),
+        Task::Header { check } => header::header(check),
+        Task::Schema { check } => schema::schema(check),
+    }
+}

@@ -1,0 +1,17 @@
+# Everything is done by `cargo xtask`; these are the names one types. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check header schema
+
+help:
+	@echo "make build    library, headers and the infer command, installed to dist/"
+	@echo "make demo     build, convert the shipped model, run the C and C++ examples on real images"
+	@echo "make test     everything that CI runs"
+	@echo "make check    the quick part of it: format, lints, documentation, generated files"
+	@echo "make header   generate include/infer.h"
+	@echo "make schema   generate the Rust code of schema/model.fbs"
+
+build:
+	cargo xtask dist
+
+demo test check header schema:
+	cargo xtask $@

@@ -1,0 +1,103 @@
+//! How many tests ran, read from what the test runners print.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+/// Tests that passed, failed and were skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    pub passed: u64,
+    pub failed: u64,
+    pub skipped: u64,
+}
+
+impl Counts {
+    /// A check that is not made of tests counts as one.
+    pub const ONE: Counts = Counts { passed: 1, failed: 0, skipped: 0 };
+
+    /// A runner may die before it counts its failure; a failed run therefore has at least one.
+    pub fn of_run(self, succeeded: bool) -> Counts {
+        if succeeded { self } else { Counts { failed: self.failed.max(1), ..self } }
+    }
+
+    /// `test result: ok. 5 passed; 0 failed; 1 ignored; …`, once for each test program.
+    pub fn cargo(output: &str) -> Counts {
+        output.lines().filter(|line| line.starts_with("test result:")).fold(Counts::default(), |mut sum, line| {
+            sum += Counts {
+                passed: before(line, "passed"),
+                failed: before(line, "failed"),
+                skipped: before(line, "ignored"),
+            };
+            sum
+        })
+    }
+
+    /// `100% tests passed, 0 tests failed out of 12`.
+    pub fn ctest(output: &str) -> Counts {
+        let line = output.lines().rfind(|line| line.contains("tests failed out of")).unwrap_or_default();
+        let failed = before(line, "tests failed");
+        let all: u64 = line.rsplit(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        Counts { passed: all.saturating_sub(failed), failed, skipped: 0 }
+    }
+
+    /// Python's unittest: `Ran 12 tests in 0.1s`, then `OK` or `FAILED (failures=1, errors=2, skipped=3)`.
+    pub fn unittest(output: &str) -> Counts {
+        let ran = output.lines().rfind(|line| line.starts_with("Ran ")).map_or(0, |line| before(line, "test"));
+        let last =
+            output.lines().rfind(|line| line.starts_with("OK") || line.starts_with("FAILED")).unwrap_or_default();
+        let failed = after(last, "failures=") + after(last, "errors=");
+        let skipped = after(last, "skipped=");
+        Counts { passed: ran.saturating_sub(failed + skipped), failed, skipped }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 { write!(f, ", {} skipped", self.skipped) } else { Ok(()) }
+    }
+}
+
+/// The number that stands before the word.
+fn before(line: &str, word: &str) -> u64 {
+    let number = line.find(word).and_then(|at| line[..at].split_whitespace().next_back());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// The number that follows the word.
+fn after(line: &str, word: &str) -> u64 {
+    let rest = line.find(word).map_or("", |at| &line[at + word.len()..]);
+    rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_runners_print() {
+        let cargo = "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured\nx\ntest result: FAILED. 2 passed; 3 failed; 0 ignored";
+        assert_eq!(Counts::cargo(cargo), Counts { passed: 7, failed: 3, skipped: 1 });
+        assert_eq!(
+            Counts::ctest("75% tests passed, 3 tests failed out of 12\n"),
+            Counts { passed: 9, failed: 3, skipped: 0 }
+        );
+        let python = "Ran 12 tests in 0.1s\n\nFAILED (failures=1, errors=2, skipped=3)\n";
+        assert_eq!(Counts::unittest(python), Counts { passed: 6, failed: 3, skipped: 3 });
+        assert_eq!(Counts::unittest("Ran 1 test in 0.1s\n\nOK\n"), Counts { passed: 1, failed: 0, skipped: 0 });
+    }
+
+    #[test]
+    fn a_run_that_died_has_failed() {
+        assert_eq!(Counts::default().of_run(false).failed, 1);
+        assert_eq!(Counts { failed: 2, ..Counts::default() }.of_run(false).failed, 2);
+    }
+}

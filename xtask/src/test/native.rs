@@ -1,0 +1,117 @@
+//! The stages that see the installed package from outside, as a C or C++ application does.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use super::count::Counts;
+use crate::shell::{self, build_dir, command, root};
+use crate::{demo, tools};
+
+const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"];
+
+/// Both headers compile by themselves, and twice in a row, without a warning under every standard that they promise.
+pub fn header_standards() -> Result<Counts> {
+    let mut counts = Counts::default();
+    for standard in ["c99", "c11", "c17"] {
+        compile_alone("cc", "c", standard, "infer.h")?;
+        counts += Counts::ONE;
+    }
+    for standard in ["c++11", "c++14", "c++17", "c++20"] {
+        for (header, flags) in [("infer.h", ""), ("infer.hpp", ""), ("infer.hpp", "-fno-exceptions")] {
+            compile_alone("c++", "c++", &format!("{standard} {flags}"), header)?;
+            counts += Counts::ONE;
+        }
+    }
+    Ok(counts)
+}
+
+/// `standard` may be followed by further flags.
+fn compile_alone(compiler: &str, language: &str, standard: &str, header: &str) -> Result<()> {
+    let source = build_dir().join("headers").join(format!("{header}.{}", if language == "c" { "c" } else { "cpp" }));
+    shell::write(&source, format!("#include <{header}>\n#include <{header}>\n"))?;
+    let mut compile = command(tools::need(compiler, "gcc g++")?);
+    compile.args(["-x", language]).arg("-I").arg(root().join("dist/include")).args(STRICT);
+    compile.args(format!("-std={standard}").split_whitespace());
+    shell::read(compile.arg(source)).with_context(|| format!("{header} as {standard}")).map(drop)
+}
+
+/// `tests/c` and `tests/cpp` against the installed package.
+pub fn tests() -> Result<Counts> {
+    ctest("tests", &[])
+}
+
+/// The same with the address and undefined-behaviour sanitizers around the library: they watch what it does to the
+/// caller's memory, and what is left at the end.
+pub fn tests_sanitized() -> Result<Counts> {
+    let flags = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g";
+    ctest("tests-asan", &[format!("-DCMAKE_C_FLAGS={flags}"), format!("-DCMAKE_CXX_FLAGS={flags}")])
+}
+
+fn ctest(name: &str, options: &[String]) -> Result<Counts> {
+    let prefix = root().join("dist");
+    let build = build_dir().join(name);
+    let model = demo::convert(&prefix, &root().join("examples/digits/digits.onnx"), "digits.infer")?;
+    let mut all =
+        vec![format!("-DCMAKE_PREFIX_PATH={}", prefix.display()), format!("-DDIGITS_MODEL={}", model.display())];
+    all.extend_from_slice(options);
+    tools::cmake_build(&root().join("tests"), &build, &all)?;
+    let mut run = command(tools::wheel(&tools::CMAKE)?.with_file_name("ctest"));
+    let (succeeded, output) =
+        shell::tee(run.arg("--test-dir").arg(&build).args(["--output-on-failure", "--no-tests=error"]))?;
+    Ok(Counts::ctest(&output).of_run(succeeded))
+}
+
+/// The programs of `examples/` read the digit of every sample image as its file name says.
+pub fn examples() -> Result<Counts> {
+    let mut counts = Counts::default();
+    for program in digit_programs()? {
+        let output = shell::read(command(&program).arg(digits_model()).args(demo::images()?))?;
+        counts += check_digits(&output).with_context(|| program.display().to_string())?;
+    }
+    Ok(counts)
+}
+
+/// Every line `…/7a.pgm: 7 …` names the digit with which the name of the image begins.
+fn check_digits(output: &str) -> Result<Counts> {
+    let mut counts = Counts::default();
+    for image in demo::images()? {
+        let name = image.display().to_string();
+        let label = image
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.chars().next())
+            .context("no label")?;
+        let line = output.lines().find(|line| line.contains(&name)).with_context(|| format!("no line for {name}"))?;
+        let answer = line.rsplit_once(": ").and_then(|(_, answer)| answer.chars().next());
+        ensure!(answer == Some(label), "wrong answer: {line}");
+        counts += Counts::ONE;
+    }
+    Ok(counts)
+}
+
+/// The examples and the C tests under valgrind: no error and no leak.
+pub fn valgrind() -> Result<Counts> {
+    let Some(valgrind) = tools::find("valgrind") else {
+        println!("Skipped: valgrind is not installed. Install it with: sudo apt-get install valgrind");
+        return Ok(Counts { skipped: 1, ..Counts::default() });
+    };
+    let mut counts = Counts::default();
+    let images = demo::images()?;
+    for program in digit_programs()? {
+        let mut run = command(&valgrind);
+        run.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect"]);
+        shell::read(run.arg(program).arg(digits_model()).args(&images[..2]))?;
+        counts += Counts::ONE;
+    }
+    Ok(counts)
+}
+
+fn digit_programs() -> Result<Vec<PathBuf>> {
+    let prefix = root().join("dist");
+    ["c", "cpp"].iter().map(|language| Ok(demo::build(language, &prefix)?.join("digits"))).collect()
+}
+
+fn digits_model() -> PathBuf {
+    build_dir().join("models/digits.infer")
+}

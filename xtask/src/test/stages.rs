@@ -1,0 +1,87 @@
+//! The stages in the order in which they run: cheap ones first, then what needs the release build.
+
+use anyhow::Result;
+
+use super::count::Counts;
+use super::{Stage, native};
+use crate::shell::{self, cargo, command, root};
+use crate::{dist, header, schema, tools};
+
+/// The stages whose input exists.
+pub fn all() -> impl Iterator<Item = &'static Stage> {
+    ALL.iter().filter(|stage| root().join(stage.input).exists())
+}
+
+const ALL: &[Stage] = &[
+    Stage { name: "format", quick: true, input: "src", run: format },
+    Stage { name: "lints", quick: true, input: "src", run: lints },
+    Stage { name: "documentation", quick: true, input: "src", run: documentation },
+    Stage { name: "generated header", quick: true, input: "src/capi", run: generated_header },
+    Stage { name: "generated schema", quick: true, input: "schema/model.fbs", run: generated_schema },
+    Stage { name: "rust tests", quick: false, input: "src", run: rust_tests },
+    Stage { name: "package", quick: false, input: "src/capi", run: package },
+    Stage { name: "header in every standard", quick: false, input: "include/infer.hpp", run: native::header_standards },
+    Stage { name: "c and c++ tests", quick: false, input: "tests/c", run: native::tests },
+    Stage { name: "c and c++ tests, sanitized", quick: false, input: "tests/c", run: native::tests_sanitized },
+    Stage { name: "examples", quick: false, input: "examples/c/digits.c", run: native::examples },
+    Stage { name: "valgrind", quick: false, input: "examples/c/digits.c", run: native::valgrind },
+    Stage { name: "python tests", quick: false, input: "python/tests", run: python_tests },
+];
+
+fn format() -> Result<Counts> {
+    shell::run(cargo().args(["fmt", "--all", "--check"])).map(|()| Counts::ONE)
+}
+
+/// The library is linted once more by itself, as it ships: the workspace's features hide what is unused without them. The tasks
+/// are linted in the profile in which they were built.
+fn lints() -> Result<Counts> {
+    let deny = ["--", "-D", "warnings"];
+    shell::run(cargo().args(["clippy", "--quiet", "--workspace", "--exclude", "xtask", "--all-targets"]).args(deny))?;
+    shell::run(
+        cargo().args(["clippy", "--quiet", "--profile", "xtask", "--package", "xtask", "--all-targets"]).args(deny),
+    )?;
+    shell::run(cargo().args(["clippy", "--quiet", "--package", "infer"]).args(deny))?;
+    Ok(Counts::ONE)
+}
+
+fn documentation() -> Result<Counts> {
+    let mut doc = cargo();
+    doc.args(["doc", "--quiet", "--workspace", "--exclude", "xtask", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    shell::run(&mut doc).map(|()| Counts::ONE)
+}
+
+fn generated_header() -> Result<Counts> {
+    header::header(true).map(|()| Counts::ONE)
+}
+
+fn generated_schema() -> Result<Counts> {
+    schema::schema(true).map(|()| Counts::ONE)
+}
+
+/// The tasks are tested in the profile in which they were built; their dependencies are then there already.
+fn rust_tests() -> Result<Counts> {
+    let (library, mut output) =
+        shell::tee(cargo().args(["test", "--workspace", "--exclude", "xtask", "--no-fail-fast"]))?;
+    let (tasks, more) = shell::tee(cargo().args(["test", "--quiet", "--profile", "xtask", "--package", "xtask"]))?;
+    output.push_str(&more);
+    Ok(Counts::cargo(&output).of_run(library && tasks))
+}
+
+fn package() -> Result<Counts> {
+    dist::dist(&root().join("dist")).map(|()| Counts::ONE)
+}
+
+/// The binding against the installed library, with numpy from the project's own Python environment.
+fn python_tests() -> Result<Counts> {
+    tools::pip_install(&["numpy", "onnx"])?;
+    let mut tests = command(tools::python()?);
+    tests
+        .args(["-m", "unittest", "discover", "--start-directory", "python/tests"])
+        .env("PYTHONPATH", root().join("python"));
+    // unittest reports on its standard error.
+    let output = tests.output()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    println!("{text}");
+    Ok(Counts::unittest(&text).of_run(output.status.success()))
+}
