@@ -11,8 +11,8 @@ mod test;
 mod tools;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -54,13 +54,20 @@ enum Task {
     },
 }
 
-fn main() -> Result<()> {
-    match Args::parse().task {
-        Task::Dist { prefix } => dist::dist(&prefix).map(drop),
+fn main() -> ExitCode {
+    let result = match Args::parse().task {
+        Task::Dist { prefix } => dist::dist(&prefix),
         Task::Demo => demo::demo(),
         Task::Test { only } => test::test(&only),
         Task::Check => test::check(),
         Task::Header { check } => header::header(check),
         Task::Schema { check } => schema::schema(check),
-    }
+    };
+    result.map_or_else(
+        |error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
 }
