@@ -1,9 +1,9 @@
 //! Building graphs: every node is checked and its output types inferred at once.
 
-use super::{Graph, GraphId, Node, NodeKind, Program, ValueId};
+use super::{Constant, Graph, GraphId, Node, NodeKind, Program, ValueId};
 use crate::error::{Error, Result};
 use crate::ops::{Inputs, Op};
-use crate::tensor::{DType, Dim, Shape, TensorType};
+use crate::tensor::{DType, Dim, Layout, Shape, TensorType};
 
 impl Program {
     /// Adds an empty graph.
@@ -93,7 +93,11 @@ impl Program {
         let g = &self.graphs[graph.0 as usize];
         let types: Vec<Option<&TensorType>> = inputs.iter().map(|v| v.map(|v| &g.value(v).ty)).collect();
         match kind {
-            NodeKind::Op(op) => op.infer(&Inputs::new(&types)),
+            NodeKind::Op(op) => {
+                let data = |v: ValueId| g.value(v).constant.as_ref().filter(|c| c.layout == Layout::RowMajor);
+                let data: Vec<_> = inputs.iter().map(|v| v.and_then(data).map(Constant::view)).collect();
+                op.infer(&Inputs::with_data(&types, &data))
+            }
             NodeKind::If { then_branch, else_branch } => self.infer_if(&types, *then_branch, *else_branch),
             NodeKind::Loop { body, carried } => self.infer_loop(&types, *body, *carried),
         }

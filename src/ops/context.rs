@@ -4,24 +4,38 @@ use crate::cpu::isa::Isa;
 use crate::error::{Error, Result};
 use crate::tensor::{Blob, Buffer, DType, Dim, Dims, Element, Layout, Shape, TensorType, View};
 
-/// Types of a node's inputs.
-#[derive(Clone, Copy, Debug)]
-pub struct Inputs<'a>(&'a [Option<&'a TensorType>]);
+/// Types of a node's inputs, and the data of those that are constants.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    types: &'a [Option<&'a TensorType>],
+    data: &'a [Option<View<'a>>],
+}
 
 impl<'a> Inputs<'a> {
-    /// The given inputs, None where an optional one is absent.
-    pub fn new(inputs: &'a [Option<&'a TensorType>]) -> Self {
-        Inputs(inputs)
+    /// The given inputs, None where an optional one is absent; none is a constant.
+    pub fn new(types: &'a [Option<&'a TensorType>]) -> Self {
+        Inputs { types, data: &[] }
+    }
+
+    /// The given inputs, with the row-major data of those that are constants.
+    pub fn with_data(types: &'a [Option<&'a TensorType>], data: &'a [Option<View<'a>>]) -> Self {
+        Inputs { types, data }
     }
 
     /// Number of inputs, absent ones included.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.types.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.types.is_empty()
+    }
+
+    /// Data of an input that is a constant, of any element type. Integers that steer shapes may be known without being
+    /// constants: use [`Inputs::vector`] for them.
+    pub fn data(&self, index: usize) -> Option<View<'a>> {
+        self.data.get(index).copied().flatten()
     }
 
     /// Type of a required input.
@@ -31,7 +45,7 @@ impl<'a> Inputs<'a> {
 
     /// Type of an optional input.
     pub fn opt(&self, index: usize) -> Option<&'a TensorType> {
-        self.0.get(index).copied().flatten()
+        self.types.get(index).copied().flatten()
     }
 
     /// Type of a required input of a floating-point type.

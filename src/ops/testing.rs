@@ -9,7 +9,8 @@ use crate::tensor::{Args, Blob, Buffer, DType, Element, Layout, OutView, TensorT
 pub fn run(op: &Op, inputs: &[Option<&Tensor>], isa: Isa) -> Result<Vec<Tensor>> {
     let types: Vec<Option<TensorType>> = inputs.iter().map(|t| t.map(Tensor::ty)).collect();
     let refs: Vec<Option<&TensorType>> = types.iter().map(Option::as_ref).collect();
-    let outputs = op.infer(&Inputs::new(&refs))?;
+    let data: Vec<Option<View<'_>>> = inputs.iter().map(|t| t.map(Tensor::view)).collect();
+    let outputs = op.infer(&Inputs::with_data(&refs, &data))?;
     let Some(infos) = outputs.iter().map(TensorInfo::of).collect::<Option<Vec<_>>>() else {
         return op.run_dynamic(&inputs.iter().map(|t| t.cloned()).collect::<Vec<_>>());
     };
@@ -83,7 +84,8 @@ pub fn check_optional(op: impl Into<Op>, inputs: &[Option<&Tensor>], want: &[Ten
 pub fn infer_error(op: impl Into<Op>, inputs: &[&Tensor]) -> String {
     let types: Vec<TensorType> = inputs.iter().map(|t| t.ty()).collect();
     let refs: Vec<Option<&TensorType>> = types.iter().map(Some).collect();
-    op.into().infer(&Inputs::new(&refs)).expect_err("infer refuses this").to_string()
+    let data: Vec<Option<View<'_>>> = inputs.iter().map(|t| Some(t.view())).collect();
+    op.into().infer(&Inputs::with_data(&refs, &data)).expect_err("infer refuses this").to_string()
 }
 
 /// Largest difference relative to the largest finite element of `want` (or 1 if that is smaller than tiny); infinite
