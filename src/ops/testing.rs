@@ -3,6 +3,8 @@
 use super::{Inputs, Op, Operand, Prepare, Tensor, TensorInfo};
 use crate::cpu::isa::Isa;
 use crate::error::Result;
+#[cfg(feature = "write")]
+use crate::schema;
 use crate::tensor::{Args, Blob, Buffer, DType, Element, Layout, OutView, TensorType, View};
 
 /// Runs `op` on an instruction set and returns its outputs.
@@ -78,6 +80,22 @@ pub fn check_optional(op: impl Into<Op>, inputs: &[Option<&Tensor>], want: &[Ten
             );
         }
     }
+}
+
+/// Checks that the attributes survive being written to a model file and read back.
+#[cfg(feature = "write")]
+pub fn round_trip(op: impl Into<Op>) {
+    let op = op.into();
+    let mut b = flatbuffers::FlatBufferBuilder::new();
+    let (attributes_type, attributes) = op.write(&mut b);
+    let inputs = Some(b.create_vector::<i32>(&[]));
+    let outputs = Some(b.create_vector::<u32>(&[]));
+    let args =
+        schema::NodeArgs { attributes_type, attributes: Some(attributes), inputs, outputs, ..Default::default() };
+    let node = schema::Node::create(&mut b, &args);
+    b.finish_minimal(node);
+    let node = flatbuffers::root::<schema::Node<'_>>(b.finished_data()).expect("a valid table");
+    assert_eq!(Op::read(&node).expect("readable attributes"), Some(op));
 }
 
 /// The message with which `infer` refuses these inputs.

@@ -33,3 +33,9 @@ fn refuses_what_does_not_fit() {
     assert!(infer_error(Reshape::default(), &[&x, &target(&[-2])]).contains("negative"));
     assert!(infer_error(Reshape { keep_zero: true }, &[&x, &target(&[0])]).contains("cannot be reshaped"));
 }
+
+#[cfg(feature = "write")]
+#[test]
+fn attributes_survive_a_file() {
+    [false, true].into_iter().for_each(|keep_zero| crate::ops::testing::round_trip(Reshape { keep_zero }));
+}
