@@ -15,9 +15,10 @@ impl Counts {
     /// A check that is not made of tests counts as one.
     pub const ONE: Counts = Counts { passed: 1, failed: 0, skipped: 0 };
 
-    /// A runner may die before it counts its failure; a failed run therefore has at least one.
+    /// A runner may die before it counts its failure, and one that ran nothing has not shown anything: both have failed.
     pub fn of_run(self, succeeded: bool) -> Counts {
-        if succeeded { self } else { Counts { failed: self.failed.max(1), ..self } }
+        let good = succeeded && self.passed > 0;
+        if good { self } else { Counts { failed: self.failed.max(1), ..self } }
     }
 
     /// `test result: ok. 5 passed; 0 failed; 1 ignored; …`, once for each test program.
@@ -32,12 +33,10 @@ impl Counts {
         })
     }
 
-    /// `100% tests passed, 0 tests failed out of 12`.
-    pub fn ctest(output: &str) -> Counts {
-        let line = output.lines().rfind(|line| line.contains("tests failed out of")).unwrap_or_default();
-        let failed = before(line, "tests failed");
-        let all: u64 = line.rsplit(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
-        Counts { passed: all.saturating_sub(failed), failed, skipped: 0 }
+    /// The JUnit file of ctest: `<testsuite tests="12" failures="3" disabled="0" skipped="1" …>`.
+    pub fn junit(file: &str) -> Counts {
+        let (failed, skipped) = (after(file, "failures=\""), after(file, "skipped=\"") + after(file, "disabled=\""));
+        Counts { passed: after(file, "tests=\"").saturating_sub(failed + skipped), failed, skipped }
     }
 
     /// Python's unittest: `Ran 12 tests in 0.1s`, then `OK` or `FAILED (failures=1, errors=2, skipped=3)`.
@@ -86,18 +85,18 @@ mod tests {
     fn reads_what_the_runners_print() {
         let cargo = "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured\nx\ntest result: FAILED. 2 passed; 3 failed; 0 ignored";
         assert_eq!(Counts::cargo(cargo), Counts { passed: 7, failed: 3, skipped: 1 });
-        assert_eq!(
-            Counts::ctest("75% tests passed, 3 tests failed out of 12\n"),
-            Counts { passed: 9, failed: 3, skipped: 0 }
-        );
+        let junit = "<testsuite name=\"x\"\n\ttests=\"12\"\n\tfailures=\"3\"\n\tdisabled=\"0\"\n\tskipped=\"1\">";
+        assert_eq!(Counts::junit(junit), Counts { passed: 8, failed: 3, skipped: 1 });
         let python = "Ran 12 tests in 0.1s\n\nFAILED (failures=1, errors=2, skipped=3)\n";
         assert_eq!(Counts::unittest(python), Counts { passed: 6, failed: 3, skipped: 3 });
         assert_eq!(Counts::unittest("Ran 1 test in 0.1s\n\nOK\n"), Counts { passed: 1, failed: 0, skipped: 0 });
     }
 
     #[test]
-    fn a_run_that_died_has_failed() {
+    fn a_run_that_died_or_ran_nothing_has_failed() {
         assert_eq!(Counts::default().of_run(false).failed, 1);
+        assert_eq!(Counts::default().of_run(true).failed, 1);
+        assert_eq!(Counts::ONE.of_run(true), Counts::ONE);
         assert_eq!(Counts { failed: 2, ..Counts::default() }.of_run(false).failed, 2);
     }
 }

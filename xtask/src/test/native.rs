@@ -1,5 +1,6 @@
 //! The stages that see the installed package from outside, as a C or C++ application does.
 
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -56,10 +57,11 @@ fn ctest(name: &str, options: &[String]) -> Result<Counts> {
         vec![format!("-DCMAKE_PREFIX_PATH={}", prefix.display()), format!("-DDIGITS_MODEL={}", model.display())];
     all.extend_from_slice(options);
     tools::cmake_build(&root().join("tests"), &build, &all)?;
+    let report = build.join("report.xml");
     let mut run = command(tools::wheel(&tools::CMAKE)?.with_file_name("ctest"));
-    let (succeeded, output) =
-        shell::tee(run.arg("--test-dir").arg(&build).args(["--output-on-failure", "--no-tests=error"]))?;
-    Ok(Counts::ctest(&output).of_run(succeeded))
+    run.arg("--test-dir").arg(&build).arg("--output-junit").arg(&report).arg("--output-on-failure");
+    let succeeded = run.status()?.success();
+    Ok(Counts::junit(&fs::read_to_string(report)?).of_run(succeeded))
 }
 
 /// The programs of `examples/` read the digit of every sample image as its file name says.
