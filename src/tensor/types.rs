@@ -57,9 +57,34 @@ impl Shape {
         Shape(self.0.iter().map(|d| d.bind(bindings)).collect())
     }
 
+    /// The shape to which both shapes can be expanded by NumPy's rules: aligned at the last dimension, extents are equal
+    /// or one of them is 1. Two different named extents give the larger one.
+    pub fn broadcast(&self, other: &[Dim]) -> Result<Shape> {
+        let rank = self.rank().max(other.len());
+        let one = Dim::Fixed(1);
+        let at = |dims: &[Dim], i: usize| (i + dims.len()).checked_sub(rank).map_or(one.clone(), |i| dims[i].clone());
+        let dims: Option<Vec<Dim>> = (0..rank).map(|i| broadcast(at(self, i), at(other, i))).collect();
+        match dims {
+            Some(dims) => Shape::new(dims),
+            None => Err(Error::shape(format!("{self} and {} do not broadcast", Shape(other.to_vec())))),
+        }
+    }
+
     /// `axis` counted from the front; negative ones count from the back. An error outside `-rank..rank`.
     pub fn axis(&self, axis: i64) -> Result<usize> {
         normalize_axis(axis, self.rank())
+    }
+}
+
+/// The common extent of two, either of which may be 1; None if there is none.
+fn broadcast(a: Dim, b: Dim) -> Option<Dim> {
+    match (a.fixed(), b.fixed()) {
+        (Some(1), _) => Some(b),
+        (_, Some(1)) => Some(a),
+        (Some(x), Some(y)) => (x == y).then_some(a),
+        (Some(_), None) => Some(a),
+        (None, Some(_)) => Some(b),
+        (None, None) => Some(a.maximum(&b)),
     }
 }
 
@@ -216,5 +241,27 @@ impl TensorType {
 impl fmt::Display for TensorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.dtype, self.shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Sym;
+
+    #[test]
+    fn shapes_broadcast_from_the_back() {
+        let n = Dim::sym(Sym(0));
+        let shape = |dims: &[Dim]| Shape::new(dims).unwrap();
+        let fixed = |dims: &[usize]| Shape::fixed(dims).unwrap();
+        assert_eq!(fixed(&[4, 1, 3]).broadcast(&fixed(&[5, 1])).unwrap(), fixed(&[4, 5, 3]));
+        assert_eq!(fixed(&[0, 1]).broadcast(&fixed(&[1, 7])).unwrap(), fixed(&[0, 7]));
+        assert_eq!(fixed(&[]).broadcast(&fixed(&[2])).unwrap(), fixed(&[2]));
+        assert_eq!(shape(&[n.clone()]).broadcast(&fixed(&[1])).unwrap(), shape(&[n.clone()]));
+        assert_eq!(shape(&[n.clone()]).broadcast(&fixed(&[6])).unwrap(), fixed(&[6]));
+        assert_eq!(shape(&[n.clone()]).broadcast(&shape(&[n.clone()])).unwrap(), shape(&[n.clone()]));
+        assert_eq!(shape(&[Dim::Unknown]).broadcast(&shape(&[n])).unwrap(), shape(&[Dim::Unknown]));
+        let message = fixed(&[2, 3]).broadcast(&fixed(&[4])).unwrap_err().to_string();
+        assert!(message.contains("[2, 3] and [4]"), "{message}");
     }
 }
