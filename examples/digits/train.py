@@ -13,12 +13,15 @@ Run:   python3 examples/digits/train.py
 Writes next to this file:
   digits.onnx        input `image` [batch,1,8,8] f32 in 0..1, output `logits` [batch,10] f32; `batch` is dynamic
   images/<label><n>.pgm   sample images from the held-out set (P5, 8x8, grey 0..255)
+  samples.png             the same, enlarged on one sheet, for people
 and into tests/data/digits/:
   images.npy u8 [n,8,8], labels.npy u8 [n]   the whole held-out set; a pixel enters the network as value / 255
   logits.npy f32 [n,10]                      what PyTorch answers for each of them
 """
 
 import pathlib
+import struct
+import zlib
 from collections import OrderedDict
 
 import numpy as np
@@ -109,6 +112,21 @@ def write_samples(folder: pathlib.Path, images: np.ndarray, labels: np.ndarray) 
             (folder / name).write_bytes(b"P5\n8 8\n255\n" + image.tobytes())
 
 
+def write_sheet(path: pathlib.Path, images: np.ndarray, labels: np.ndarray) -> None:
+    """The samples on one sheet: a column for each digit, every pixel as a square of 5 pixels, 4 pixels between them."""
+    columns = []
+    for digit in range(10):
+        samples = images[labels == digit][:SAMPLES_PER_DIGIT]
+        columns.append(np.vstack([np.pad(image.repeat(5, 0).repeat(5, 1), 4) for image in samples]))
+    sheet = np.hstack(columns)
+    scanlines = b"".join(b"\0" + row.tobytes() for row in sheet)
+    header = struct.pack(">IIBBBBB", sheet.shape[1], sheet.shape[0], 8, 0, 0, 0, 0)
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(scanlines, 9)), (b"IEND", b"")):
+            file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+
+
 def main() -> None:
     torch.manual_seed(SEED)
     torch.set_num_threads(1)  # sums in one order, so that a run repeats
@@ -128,6 +146,7 @@ def main() -> None:
 
     export(model, HERE / "digits.onnx")
     write_samples(HERE / "images", test_x, test_y)
+    write_sheet(HERE / "samples.png", test_x, test_y)
     TEST_DATA.mkdir(parents=True, exist_ok=True)
     np.save(TEST_DATA / "images.npy", test_x)
     np.save(TEST_DATA / "labels.npy", test_y)

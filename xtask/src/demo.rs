@@ -99,8 +99,15 @@ fn fetch_magika() -> Result<Option<(PathBuf, PathBuf)>> {
 
 /// Files of many types that a checkout and its build have.
 fn some_files(prefix: &Path) -> Vec<PathBuf> {
-    let names =
-        ["README.md", "Cargo.toml", "src/lib.rs", "include/infer.h", "include/infer.hpp", "examples/digits/train.py"];
+    let names = [
+        "README.md",
+        "Cargo.toml",
+        "src/lib.rs",
+        "include/infer.h",
+        "include/infer.hpp",
+        "examples/digits/train.py",
+        "examples/digits/samples.png",
+    ];
     let built = ["bin/infer", "lib/cmake/infer/inferConfig.cmake"].map(|name| prefix.join(name));
     names.iter().map(PathBuf::from).chain(built).collect()
 }
