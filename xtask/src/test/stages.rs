@@ -56,7 +56,7 @@ fn generated_header() -> Result<Counts> {
 }
 
 fn generated_schema() -> Result<Counts> {
-    schema::schema(true).map(|()| Counts::ONE)
+    Ok(if schema::check()? { Counts::ONE } else { Counts { skipped: 1, ..Counts::default() } })
 }
 
 /// The tasks are tested in the profile in which they were built; their dependencies are then there already.
