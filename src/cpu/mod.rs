@@ -1,10 +1,12 @@
 //! The machine: instruction sets, vector code, matrix products, threads. Knows nothing of operators.
 
 pub mod activation;
+pub mod gemm;
 pub mod half;
 pub mod isa;
 pub mod math;
 pub mod parallel;
+mod scratch;
 pub mod simd;
 
 pub use activation::Activation;

@@ -1,0 +1,232 @@
+//! Micro-kernels: a few rows of A times a few panels of B, accumulated in registers.
+//!
+//! The algorithm is written once over [`Vector`]; each instruction set has one file with its vector and its table of
+//! row and panel counts. [`F32`] lists them best first: selection, tests and benchmarks read that list.
+#![allow(clippy::needless_range_loop, reason = "loops over registers are unrolled by constant index")]
+
+use crate::cpu::Isa;
+
+use super::scalar;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+
+/// Columns of one panel of packed weights.
+pub const PANEL: usize = 16;
+
+/// The `f32` micro-kernels of this target, best first; the last runs everywhere.
+pub static F32: &[Micro] = &[
+    #[cfg(target_arch = "x86_64")]
+    avx512::F32_14X32,
+    #[cfg(target_arch = "x86_64")]
+    avx2::F32_6X16,
+    scalar::F32_3X16,
+];
+
+/// A family of micro-kernels for one instruction set.
+#[derive(Debug)]
+pub struct Micro {
+    /// The instruction set it needs.
+    pub isa: Isa,
+    /// Rows of the largest tile.
+    pub rows: usize,
+    /// Steps of K that one pass over a tile takes: the panels of a tile stay in the first-level cache.
+    pub depth: usize,
+    /// Functions for 1, 2, … `rows` rows; each entry has those for 1, 2, … panels.
+    pub(super) tiles: &'static [&'static [TileFn]],
+}
+
+/// Computes one tile. Safe to call when the CPU has the micro-kernel's instruction set and the [`Tile`] is valid.
+pub(super) type TileFn = unsafe fn(&Tile);
+
+impl Micro {
+    /// The micro-kernel for `isa`, or the scalar one where `isa` has none or the CPU lacks it.
+    pub fn select(isa: Isa) -> &'static Micro {
+        let fits = |micro: &&Micro| micro.isa == isa && isa.is_available();
+        F32.iter().find(fits).unwrap_or(&F32[F32.len() - 1])
+    }
+
+    /// The most panels that a tile of `rows` rows takes at once.
+    pub fn panels(&self, rows: usize) -> usize {
+        self.tiles[rows - 1].len()
+    }
+}
+
+/// The operands of one tile: `C = clamp(A * B + addend + bias)`.
+pub(super) struct Tile {
+    /// `rows[s * row_stride + r]` points to row `r` of segment `s` of A.
+    pub rows: *const *const f32,
+    pub row_stride: usize,
+    /// Elements to skip at the start of every row.
+    pub offset: usize,
+    /// K is `segments` runs of `depth` contiguous elements of A.
+    pub segments: usize,
+    pub depth: usize,
+    /// First panel, at the first k. All of its 16 columns are readable.
+    pub b: *const f32,
+    /// Elements from one panel to the next.
+    pub panel_stride: usize,
+    pub c: *mut f32,
+    pub c_stride: usize,
+    /// Valid columns; what lies beyond them in C, addend and bias is not touched.
+    pub cols: usize,
+    /// Added to the product, or null. May be C itself.
+    pub addend: *const f32,
+    pub addend_stride: usize,
+    /// One value per column, or null.
+    pub bias: *const f32,
+    pub lo: f32,
+    pub hi: f32,
+}
+
+/// A vector register of `f32`.
+///
+/// # Safety
+/// All functions need the vector's instruction set, and pointers valid for the elements they touch.
+pub(super) trait Vector: Copy {
+    const LANES: usize;
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    /// The first `n` elements, n < LANES, and zeros.
+    unsafe fn load_first(from: *const f32, n: usize) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// Stores the first `n` elements, n < LANES.
+    unsafe fn store_first(self, to: *mut f32, n: usize);
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self * factor + addend`.
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// Bounded by `lo` and `hi`; NaN stays NaN.
+    unsafe fn clamp(self, lo: Self, hi: Self) -> Self;
+}
+
+/// Repeats a block for each row of a tile. Sums must be indexed by constants, or they live in memory; unrolling loops
+/// of this size is not left to the compiler's judgement.
+macro_rules! for_rows {
+    ($r:ident < $rows:ident $body:block) => {
+        for_rows!(@ $r $rows $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $r:ident $rows:ident $body:block $($i:literal)*) => {$(
+        if $i < $rows {
+            let $r = $i;
+            $body
+        }
+    )*};
+}
+
+/// The micro-kernel for `ROWS` <= 14 rows and `VECTORS` vectors of columns.
+///
+/// # Safety
+/// The CPU has the instruction set of `V`, and `t` is valid.
+#[inline(always)]
+pub(super) unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
+        let mut b = t.b;
+        for segment in 0..t.segments {
+            let table = t.rows.add(segment * t.row_stride);
+            let mut rows = [t.b; ROWS];
+            for_rows!(r < ROWS { rows[r] = (*table.add(r)).add(t.offset) });
+            let mut k = 0;
+            while k + 4 <= t.depth {
+                for step in 0..4 {
+                    accumulate(&mut sums, &rows, k + step, b.add(step * PANEL), t.panel_stride);
+                }
+                b = b.add(4 * PANEL);
+                k += 4;
+            }
+            while k < t.depth {
+                accumulate(&mut sums, &rows, k, b, t.panel_stride);
+                b = b.add(PANEL);
+                k += 1;
+            }
+        }
+        if t.cols == VECTORS * V::LANES { finish(&sums, t) } else { finish_edge(&sums, t) }
+    }
+}
+
+/// One step of K: a rank-one update of the tile.
+#[inline(always)]
+unsafe fn accumulate<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    sums: &mut [[V; VECTORS]; ROWS],
+    rows: &[*const f32; ROWS],
+    k: usize,
+    b: *const f32,
+    panel_stride: usize,
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let per_panel = PANEL / V::LANES;
+        let mut columns = [V::splat(0.0); VECTORS];
+        for v in 0..VECTORS {
+            columns[v] = V::load(b.add(v / per_panel * panel_stride + v % per_panel * V::LANES));
+        }
+        for_rows!(r < ROWS {
+            let a = V::splat(*rows[r].add(k));
+            for v in 0..VECTORS {
+                sums[r][v] = a.mul_add(columns[v], sums[r][v]);
+            }
+        });
+    }
+}
+
+/// Adds, clamps and stores a tile whose columns are all valid.
+#[inline(always)]
+unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V; VECTORS]; ROWS], t: &Tile) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let (lo, hi) = (V::splat(t.lo), V::splat(t.hi));
+        let mut bias = [V::splat(0.0); VECTORS];
+        if !t.bias.is_null() {
+            for v in 0..VECTORS {
+                bias[v] = V::load(t.bias.add(v * V::LANES));
+            }
+        }
+        for_rows!(r < ROWS {
+            let mut row = sums[r];
+            if !t.addend.is_null() {
+                for v in 0..VECTORS {
+                    row[v] = row[v].add(V::load(t.addend.add(r * t.addend_stride + v * V::LANES)));
+                }
+            }
+            for v in 0..VECTORS {
+                row[v].add(bias[v]).clamp(lo, hi).store(t.c.add(r * t.c_stride + v * V::LANES));
+            }
+        });
+    }
+}
+
+/// As [`finish`] for a tile whose last columns are padding.
+#[inline(always)]
+unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V; VECTORS]; ROWS], t: &Tile) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let (lo, hi) = (V::splat(t.lo), V::splat(t.hi));
+        for_rows!(r < ROWS {
+            for v in 0..VECTORS {
+                let n = t.cols.saturating_sub(v * V::LANES);
+                let mut value = sums[r][v];
+                if !t.addend.is_null() {
+                    value = value.add(load_edge(t.addend.add(r * t.addend_stride + v * V::LANES), n));
+                }
+                if !t.bias.is_null() {
+                    value = value.add(load_edge(t.bias.add(v * V::LANES), n));
+                }
+                store_edge(value.clamp(lo, hi), t.c.add(r * t.c_stride + v * V::LANES), n);
+            }
+        });
+    }
+}
+
+/// Loads a vector of which the first `n` elements exist.
+#[inline(always)]
+unsafe fn load_edge<V: Vector>(from: *const f32, n: usize) -> V {
+    // SAFETY: the caller's promises.
+    unsafe { if n >= V::LANES { V::load(from) } else { V::load_first(from, n) } }
+}
+
+/// Stores a vector of which the first `n` elements exist.
+#[inline(always)]
+unsafe fn store_edge<V: Vector>(value: V, to: *mut f32, n: usize) {
+    // SAFETY: the caller's promises.
+    unsafe { if n >= V::LANES { value.store(to) } else { value.store_first(to, n) } }
+}

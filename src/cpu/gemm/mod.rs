@@ -1,0 +1,329 @@
+//! Matrix products `C = activation(A * B + bias + residual)` in `f32`, with B packed as P16.
+//!
+//! A is given row by row, through a table of pointers: plain strided rows, or the rows of a convolution, of which each
+//! kernel tap is a segment. So one driver serves both, and nothing of A is copied.
+//!
+//! A part (a range of rows and of panels) runs the loops of Goto and van de Geijn, "Anatomy of high-performance matrix
+//! multiplication", with A unpacked: for each pass over K, for each panel, which then stays in the first-level cache,
+//! for each tile of rows. Partial sums wait in C. Sums are over blocks of K, which also keeps their rounding small.
+#![allow(unsafe_code, reason = "micro-kernels with raw pointers to disjoint parts of one output")]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod kernel;
+pub mod pack;
+mod partition;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+use super::activation::Activation;
+use super::simd::{Machine, Work};
+use super::{Isa, scratch};
+use crate::error::{Error, Result};
+use kernel::{Micro, PANEL, Tile};
+use partition::{DepthBlocks, Partition, columns, even, partition};
+use std::ops::Range;
+use std::ptr;
+
+pub use pack::{Matrix, pack, packed_len, panels, unpack};
+
+/// The extents of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GemmShape {
+    /// Rows of A and C.
+    pub m: usize,
+    /// Columns of B and C.
+    pub n: usize,
+    /// Runs of contiguous elements that make up a row of A: 1 for a matrix.
+    pub segments: usize,
+    /// Elements of each run; `segments * depth` is K.
+    pub depth: usize,
+}
+
+impl GemmShape {
+    /// The product of an `m` x `k` and a `k` x `n` matrix.
+    pub fn matrix(m: usize, n: usize, k: usize) -> Self {
+        GemmShape { m, n, segments: 1, depth: k }
+    }
+}
+
+/// Where the rows of A are.
+pub trait Rows {
+    /// Writes the address of segment `s` of row `rows.start + r` to `table[s * rows.len() + r]`.
+    fn locate(&self, rows: Range<usize>, table: &mut [*const f32]);
+}
+
+/// A matrix whose rows are contiguous.
+#[derive(Clone, Copy, Debug)]
+pub struct StridedRows {
+    /// The first element.
+    pub data: *const f32,
+    /// Elements from one row to the next.
+    pub stride: usize,
+}
+
+impl Rows for StridedRows {
+    fn locate(&self, rows: Range<usize>, table: &mut [*const f32]) {
+        for (row, entry) in rows.zip(table) {
+            *entry = self.data.wrapping_add(row * self.stride);
+        }
+    }
+}
+
+/// Where C goes, and what happens on the way.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// The first element.
+    pub data: *mut f32,
+    /// Elements from one row to the next.
+    pub stride: usize,
+    /// One value per column, or null.
+    pub bias: *const f32,
+    /// A matrix of the shape of C, or null. May be C itself.
+    pub residual: *const f32,
+    /// Elements from one row of the residual to the next.
+    pub residual_stride: usize,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl Output {
+    /// A bare product.
+    pub fn new(data: *mut f32, stride: usize) -> Self {
+        let activation = Activation::None;
+        Output { data, stride, bias: ptr::null(), residual: ptr::null(), residual_stride: 0, activation }
+    }
+}
+
+/// A product of known shape on a known instruction set, cut into independent parts. Cheap to make and to copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Gemm {
+    micro: &'static Micro,
+    shape: GemmShape,
+    partition: Partition,
+    blocks: DepthBlocks,
+    /// Panels that a tile takes at once.
+    group: usize,
+}
+
+impl Gemm {
+    /// Plans a product.
+    ///
+    /// # Errors
+    /// A size overflows.
+    pub fn new(isa: Isa, shape: GemmShape) -> Result<Gemm> {
+        let micro = Micro::select(isa);
+        let GemmShape { m, n, segments, depth } = shape;
+        let overflow = || Error::no_memory(format!("a product of {m} x {n} over {segments} x {depth} is too large"));
+        let k = segments.checked_mul(depth).ok_or_else(overflow)?;
+        packed_len(n, k)?;
+        m.checked_mul(n.max(segments)).and_then(|x| x.checked_mul(size_of::<usize>())).ok_or_else(overflow)?;
+        let tiles = m.div_ceil(micro.rows).max(1);
+        let group = micro.panels(m.div_ceil(tiles).max(1)).min(panels(n).max(1));
+        let partition = partition(m, panels(n).div_ceil(group), group * PANEL, k, micro);
+        // With one tile of rows no panel is used twice, so nothing is gained by keeping it in cache.
+        let target = if m > micro.rows { micro.depth } else { k.max(1) };
+        Ok(Gemm { micro, shape, partition, blocks: DepthBlocks::new(segments, depth, target), group })
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> GemmShape {
+        self.shape
+    }
+
+    /// Parts, independent of each other. None where C is empty.
+    pub fn parts(&self) -> usize {
+        if self.shape.m == 0 || self.shape.n == 0 { 0 } else { self.partition.row_parts * self.partition.column_parts }
+    }
+
+    /// Bytes of scratch memory that a part needs.
+    pub fn scratch_bytes(&self) -> usize {
+        self.most_rows() * self.shape.segments * size_of::<*const f32>()
+    }
+
+    fn most_rows(&self) -> usize {
+        self.shape.m.div_ceil(self.partition.row_parts)
+    }
+
+    /// Computes part `part` of C. `b` is the packed B.
+    ///
+    /// Parts may run at the same time and in any order, each with its own scratch memory, which need not be initialised.
+    ///
+    /// # Safety
+    /// - `part < parts()`.
+    /// - The rows that `a` locates hold `depth` readable elements in each segment, `b` holds [`packed_len`] elements,
+    ///   `out.bias` `n`, `out.residual` and `out.data` `m` rows of `n`.
+    /// - Nothing else accesses this part of C meanwhile; C overlaps no other operand, except that the residual may be
+    ///   exactly C.
+    /// - `scratch` is aligned to 8 bytes and has `scratch_bytes()`.
+    pub unsafe fn run_part(&self, part: usize, a: &dyn Rows, b: *const f32, out: &Output, scratch: *mut u8) {
+        let Partition { row_parts, column_parts } = self.partition;
+        let rows = even(self.shape.m, row_parts, part / column_parts);
+        let groups = even(panels(self.shape.n).div_ceil(self.group), column_parts, part % column_parts);
+        // SAFETY: the caller's promises; a part has at most `most_rows` rows.
+        unsafe {
+            let table = scratch::slice::<*const f32>(scratch, rows.len() * self.shape.segments);
+            a.locate(rows.clone(), table);
+            self.run_block(&rows, &groups, table, b, out);
+        }
+    }
+
+    /// # Safety
+    /// As for [`Gemm::run_part`]; `table` locates `rows`.
+    unsafe fn run_block(
+        &self,
+        rows: &Range<usize>,
+        groups: &Range<usize>,
+        table: &[*const f32],
+        b: *const f32,
+        out: &Output,
+    ) {
+        for i in 0..self.blocks.len() {
+            let pass = Pass::new(self, i, out);
+            for group in groups.clone() {
+                // SAFETY: the caller's promises.
+                unsafe { self.run_panels(&pass, rows, group * self.group, table, b, out) };
+            }
+        }
+    }
+
+    /// One pass over K for one group of panels: all tiles of rows.
+    ///
+    /// # Safety
+    /// As for [`Gemm::run_part`].
+    unsafe fn run_panels(
+        &self,
+        pass: &Pass,
+        rows: &Range<usize>,
+        panel: usize,
+        table: &[*const f32],
+        b: *const f32,
+        out: &Output,
+    ) {
+        let GemmShape { n, segments, depth, .. } = self.shape;
+        let k = segments * depth;
+        let group = self.group.min(panels(n) - panel);
+        let column = panel * PANEL;
+        let block = &pass.block;
+        let first_k = block.first_segment * depth + block.offset;
+        let tiles = rows.len().div_ceil(self.micro.rows);
+        let cols = columns(n, panel, group);
+        for tile in 0..tiles {
+            let tile_rows = even(rows.len(), tiles, tile);
+            let row = rows.start + tile_rows.start;
+            // SAFETY: the offsets stay inside the operands, by the caller's promises. A tile has at most as many rows
+            // as its micro-kernel, and a group at most as many panels as the highest tile of the product takes.
+            unsafe {
+                let t = Tile {
+                    rows: table.as_ptr().add(block.first_segment * rows.len() + tile_rows.start),
+                    row_stride: rows.len(),
+                    offset: block.offset,
+                    segments: block.segments,
+                    depth: block.depth,
+                    b: b.add(panel * PANEL * k + first_k * PANEL),
+                    panel_stride: k * PANEL,
+                    c: out.data.add(row * out.stride + column),
+                    c_stride: out.stride,
+                    cols,
+                    addend: pass.addend.at(row, column),
+                    addend_stride: pass.addend.stride,
+                    bias: if pass.bias.is_null() { pass.bias } else { pass.bias.add(column) },
+                    lo: pass.lo,
+                    hi: pass.hi,
+                };
+                self.micro.tiles[tile_rows.len() - 1][group - 1](&t);
+            }
+        }
+        if let Some(activation) = pass.activation {
+            // SAFETY: these columns of C belong to this part.
+            let block = unsafe {
+                Block {
+                    data: out.data.add(rows.start * out.stride + column),
+                    stride: out.stride,
+                    rows: rows.len(),
+                    cols,
+                }
+            };
+            self.micro.isa.dispatch(Finish { activation, block });
+        }
+    }
+}
+
+/// What one pass over K adds and applies.
+struct Pass {
+    block: partition::DepthBlock,
+    addend: Addend,
+    bias: *const f32,
+    lo: f32,
+    hi: f32,
+    /// Applied to finished columns, where it is more than the bounds.
+    activation: Option<Activation>,
+}
+
+#[derive(Clone, Copy)]
+struct Addend {
+    data: *const f32,
+    stride: usize,
+}
+
+impl Addend {
+    /// # Safety
+    /// The element exists, or there is no addend.
+    unsafe fn at(&self, row: usize, column: usize) -> *const f32 {
+        // SAFETY: the caller's promise.
+        if self.data.is_null() { self.data } else { unsafe { self.data.add(row * self.stride + column) } }
+    }
+}
+
+impl Pass {
+    /// The residual is added in the first pass, before C, which may be the same memory, receives partial sums.
+    fn new(gemm: &Gemm, i: usize, out: &Output) -> Pass {
+        let (first, last) = (i == 0, i + 1 == gemm.blocks.len());
+        let addend = if first {
+            Addend { data: out.residual, stride: out.residual_stride }
+        } else {
+            Addend { data: out.data, stride: out.stride }
+        };
+        let bounds = if last { out.activation.bounds() } else { Activation::None.bounds() };
+        let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        Pass {
+            block: gemm.blocks.get(i),
+            addend,
+            bias: if last { out.bias } else { ptr::null() },
+            lo,
+            hi,
+            activation: (last && bounds.is_none()).then_some(out.activation),
+        }
+    }
+}
+
+/// A few columns of many rows of C.
+struct Block {
+    data: *mut f32,
+    stride: usize,
+    rows: usize,
+    cols: usize,
+}
+
+/// Applies an activation to a block while it is in cache.
+struct Finish {
+    activation: Activation,
+    block: Block,
+}
+
+impl Work for Finish {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<M: Machine>(self) {
+        let Block { data, stride, rows, cols } = self.block;
+        for row in 0..rows {
+            // SAFETY: the block belongs to the part that made it.
+            let values = unsafe { std::slice::from_raw_parts_mut(data.add(row * stride), cols) };
+            self.activation.map::<M>(values);
+        }
+    }
+}

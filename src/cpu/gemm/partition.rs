@@ -1,0 +1,104 @@
+//! How a product is cut into parts, and each part into blocks: functions of the shape and the micro-kernel only, so
+//! that results have the same bits for any number of threads.
+
+use super::kernel::{Micro, PANEL};
+use std::ops::Range;
+
+/// Thread counts for which the parts should come out even.
+const THREADS: [usize; 5] = [1, 2, 4, 8, 16];
+/// Multiply-adds of a product that is not worth sharing.
+const SMALL: usize = 100_000;
+/// Multiply-adds per cycle, values fetched from outer caches per cycle and cycles per part: the scale of the cost model.
+const RATE: f32 = 32.0;
+const FETCH: f32 = 8.0;
+const PART: f32 = 1_000.0;
+/// Bytes of A that a part streams repeatedly; they stay in the second-level cache.
+const A_BLOCK: usize = 320 << 10;
+
+/// Parts along the rows and along groups of panels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Partition {
+    pub row_parts: usize,
+    pub column_parts: usize,
+}
+
+/// Chooses the partition of an `m` x `groups * width` product over `k` that finishes soonest for the usual thread
+/// counts, weighing evenness against the operands that every part fetches anew.
+pub(super) fn partition(m: usize, groups: usize, width: usize, k: usize, micro: &Micro) -> Partition {
+    let most_rows = (A_BLOCK / size_of::<f32>() / micro.depth.min(k.max(1))).max(4 * micro.rows);
+    let fewest = m.div_ceil(most_rows).max(1);
+    let mut best = (Partition { row_parts: fewest, column_parts: 1 }, f32::INFINITY);
+    if m == 0 || groups == 0 || m.saturating_mul(groups * width).saturating_mul(k) < SMALL {
+        return best.0;
+    }
+    for column_parts in [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48].into_iter().filter(|&parts| parts <= groups) {
+        for target in [1, 2, 4, 8, 16, 32, 48, 64] {
+            let row_parts = (target / column_parts).clamp(fewest, m.div_ceil(micro.rows).max(fewest));
+            let rows = m.div_ceil(row_parts) as f32;
+            let columns = (groups.div_ceil(column_parts) * width) as f32;
+            let part = PART + k as f32 * (rows * columns / RATE + (rows + columns) / FETCH);
+            let parts = row_parts * column_parts;
+            let cost = THREADS.iter().map(|&t| (parts.div_ceil(t) * t) as f32).sum::<f32>() * part;
+            if cost < best.1 {
+                best = (Partition { row_parts, column_parts }, cost);
+            }
+        }
+    }
+    best.0
+}
+
+/// The `i`-th of `parts` nearly equal ranges that cover `0..len`.
+pub(super) fn even(len: usize, parts: usize, i: usize) -> Range<usize> {
+    let (size, rest) = (len / parts, len % parts);
+    let start = i * size + i.min(rest);
+    start..start + size + usize::from(i < rest)
+}
+
+/// A run of K that one pass sums: `segments` of A, from each `depth` elements after the first `offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DepthBlock {
+    pub first_segment: usize,
+    pub segments: usize,
+    pub offset: usize,
+    pub depth: usize,
+}
+
+/// How K, `segments` runs of `depth` elements, is cut into passes: groups of whole segments, or ranges of each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DepthBlocks {
+    segments: usize,
+    depth: usize,
+    groups: usize,
+    ranges: usize,
+}
+
+impl DepthBlocks {
+    /// Passes of about `target` elements; of everything at once when each weight is used only once.
+    pub fn new(segments: usize, depth: usize, target: usize) -> Self {
+        let passes = (segments * depth).div_ceil(target + target / 4).max(1);
+        if passes <= 1 {
+            DepthBlocks { segments, depth, groups: 1, ranges: 1 }
+        } else if depth > target {
+            DepthBlocks { segments, depth, groups: segments, ranges: depth.div_ceil(target + target / 4) }
+        } else {
+            DepthBlocks { segments, depth, groups: segments.div_ceil((target / depth).max(1)), ranges: 1 }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.groups * self.ranges
+    }
+
+    pub fn get(&self, i: usize) -> DepthBlock {
+        let segments = even(self.segments, self.groups, i / self.ranges);
+        // Whole steps of four, the unrolling of the kernels.
+        let quads = even(self.depth.div_ceil(4), self.ranges, i % self.ranges);
+        let (start, end) = (quads.start * 4, (quads.end * 4).min(self.depth));
+        DepthBlock { first_segment: segments.start, segments: segments.len(), offset: start, depth: end - start }
+    }
+}
+
+/// Columns of a tile of `panels` panels that starts at `panel`, of `n` in all.
+pub(super) fn columns(n: usize, panel: usize, panels: usize) -> usize {
+    (n - panel * PANEL).min(panels * PANEL)
+}
