@@ -6,7 +6,9 @@
 
 pub mod cpu;
 pub mod error;
+pub mod exec;
 pub mod graph;
 pub mod ops;
+pub mod plan;
 pub mod schema;
 pub mod tensor;

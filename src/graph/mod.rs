@@ -3,6 +3,7 @@
 
 mod build;
 mod constant;
+mod verify;
 
 pub use constant::Constant;
 

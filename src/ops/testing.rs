@@ -5,7 +5,7 @@ use crate::cpu::isa::Isa;
 use crate::error::Result;
 #[cfg(feature = "write")]
 use crate::schema;
-use crate::tensor::{Args, Blob, Buffer, DType, Element, Layout, OutView, TensorType, View};
+use crate::tensor::{Blob, Buffer, DType, Element, Layout, TensorType, View, run_parts};
 
 /// Runs `op` on an instruction set and returns its outputs.
 pub fn run(op: &Op, inputs: &[Option<&Tensor>], isa: Isa) -> Result<Vec<Tensor>> {
@@ -29,19 +29,14 @@ fn run_kernel(op: &Op, inputs: &[Option<&Tensor>], outputs: &[TensorInfo], isa: 
     let mut buffers = outputs.iter().map(|o| Buffer::zeroed(o.byte_len()?)).collect::<Result<Vec<_>>>()?;
     // Kernels must write every element, so what was there before must not show.
     buffers.iter_mut().for_each(|b| b.fill(0xa5));
-    let outs: Vec<OutView<'_>> = buffers.iter_mut().zip(outputs).map(|(b, o)| OutView::new(b, o.dtype)).collect();
-    let mut shared = Buffer::zeroed(kernel.shared_bytes())?;
+    let (mut shared, mut scratch) = (Buffer::zeroed(kernel.shared_bytes())?, Buffer::zeroed(kernel.scratch_bytes())?);
     shared.fill(0xa5);
-    let shared = OutView::new(&mut shared, DType::U8);
-    let mut scratch = Buffer::zeroed(kernel.scratch_bytes())?;
     for (phase, grid) in kernel.phases().into_iter().enumerate() {
-        for part in shuffled(grid.parts()) {
-            scratch.fill(0xa5);
-            #[allow(unsafe_code, reason = "stands in for the executor")]
-            // SAFETY: parts run one after another, each once.
-            let mut args = unsafe { Args::new(&views, &outs, shared, &mut scratch, grid, part) };
-            kernel.run(phase, &mut args)?;
-        }
+        let mut outs: Vec<(&mut [u8], DType)> =
+            buffers.iter_mut().zip(outputs).map(|(b, o)| (&mut b[..], o.dtype)).collect();
+        scratch.fill(0xa5);
+        let parts = (grid, shuffled(grid.parts()));
+        run_parts(&views, &mut outs, &mut shared, &mut scratch, parts, |args| kernel.run(phase, args))?;
     }
     let tensor = |(b, info): (Buffer, &TensorInfo)| Tensor { info: *info, data: Blob::new(b) };
     Ok(buffers.into_iter().zip(outputs).map(tensor).collect())

@@ -29,6 +29,10 @@ pub struct Poly {
     terms: Vec<(Monomial, i64)>,
 }
 
+/// Largest expression (counted in nodes of its tree) that is tracked: those of real models are far smaller, and a
+/// hostile file could make them grow exponentially.
+const MAX_NODES: usize = 512;
+
 /// A product of atoms in ascending order; empty for the constant term.
 type Monomial = Vec<Atom>;
 
@@ -115,8 +119,18 @@ impl Poly {
         match &self.terms[..] {
             [] => Dim::Fixed(0),
             [(m, c)] if m.is_empty() => Dim::Fixed(*c),
+            _ if self.nodes() > MAX_NODES => Dim::Unknown,
             _ => Dim::Expr(Arc::new(self)),
         }
+    }
+
+    /// Size of the tree.
+    fn nodes(&self) -> usize {
+        let atom = |a: &Atom| match a {
+            Atom::Sym(_) => 1,
+            Atom::Func(_, args) => 1 + args.0.nodes() + args.1.nodes(),
+        };
+        self.terms.iter().map(|(m, _)| 1 + m.iter().map(atom).sum::<usize>()).sum()
     }
 
     /// `self / divisor` if it is exact term by term.
@@ -167,9 +181,22 @@ impl Dim {
         }
     }
 
+    /// The named dimensions that occur in it, possibly repeatedly.
+    pub fn symbols(&self) -> impl Iterator<Item = Sym> {
+        let symbol = |code| if let DimCode::Sym(s) = code { Some(s) } else { None };
+        self.to_codes().into_iter().filter_map(symbol)
+    }
+
     /// Whether this is [`Dim::Unknown`].
     pub fn is_unknown(&self) -> bool {
         matches!(self, Dim::Unknown)
+    }
+
+    fn nodes(&self) -> usize {
+        match self {
+            Dim::Expr(p) => p.nodes(),
+            _ => 1,
+        }
     }
 
     fn poly(&self) -> Option<Poly> {
@@ -210,6 +237,9 @@ impl Dim {
             _ => {}
         }
         let (Some(a), Some(b)) = (self.poly(), other.poly()) else { return Dim::Unknown };
+        if a.terms.len() * b.terms.len() > MAX_NODES {
+            return Dim::Unknown;
+        }
         let mut product = Poly::default();
         for (ma, ca) in &a.terms {
             for (mb, cb) in &b.terms {
@@ -503,6 +533,20 @@ mod tests {
         assert_eq!(Dim::Fixed(7).floor_div(&Dim::Fixed(0)), Dim::Unknown);
         assert_eq!(Dim::Fixed(i64::MIN).floor_div(&Dim::Fixed(-1)), Dim::Unknown);
         assert_eq!(n().floor_div(&Dim::Fixed(0)).bind(&Bindings::new(1)), n().floor_div(&Dim::Fixed(0)));
+    }
+
+    #[test]
+    fn expressions_stop_growing() {
+        let mut d = n().add(&m());
+        for _ in 0..100 {
+            d = d.floor_div(&Dim::Fixed(3)).maximum(&d.add(&n()));
+        }
+        assert_eq!(d, Dim::Unknown);
+        let mut d = n().add(&m()).add(&Dim::Fixed(1));
+        for _ in 0..100 {
+            d = d.mul(&d);
+        }
+        assert_eq!(d, Dim::Unknown);
     }
 
     #[test]

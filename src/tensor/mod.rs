@@ -12,7 +12,7 @@ pub use dim::{Bindings, Dim, DimCode, Names, Poly, Sym};
 pub use dtype::{DType, Element};
 pub use layout::{Layout, PANEL};
 pub use types::{Dims, Shape, TensorType, normalize_axis};
-pub use view::{Args, Grid, OutView, Tile, View};
+pub use view::{Args, Grid, OutView, Tile, View, run_parts};
 
 /// The largest rank a tensor may have (as `INFER_MAX_RANK` of the C API).
 pub const MAX_RANK: usize = 8;

@@ -313,6 +313,24 @@ impl<'a> Args<'a> {
     }
 }
 
+/// Runs the given parts of a phase one after another on this thread; see [`Args`].
+pub fn run_parts<E>(
+    inputs: &[Option<View<'_>>],
+    outputs: &mut [(&mut [u8], DType)],
+    shared: &mut [u8],
+    scratch: &mut [u8],
+    (grid, parts): (Grid, impl IntoIterator<Item = usize>),
+    mut run: impl FnMut(&mut Args<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let outputs: Vec<OutView<'_>> = outputs.iter_mut().map(|(bytes, dtype)| OutView::new(bytes, *dtype)).collect();
+    let shared = OutView::new(shared, DType::U8);
+    for part in parts {
+        // SAFETY: the memory is borrowed exclusively, and each part's arguments end before the next one's begin.
+        run(&mut unsafe { Args::new(inputs, &outputs, shared, scratch, grid, part) })?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,15 +341,13 @@ mod tests {
         {
             let grid = Grid { rows, cols, row_parts, col_parts };
             let mut data = vec![0u8; rows * cols * 2];
-            let out = OutView::new(&mut data, DType::U8);
-            for part in (0..grid.parts()).rev() {
-                // SAFETY: parts run one after another, each once.
-                let mut args = unsafe { Args::new(&[], std::slice::from_ref(&out), out, &mut [], grid, part) };
+            let parts = (grid, (0..grid.parts()).rev());
+            let done = run_parts(&[], &mut [(&mut data, DType::U8)], &mut [], &mut [], parts, |args| {
                 let mut tile = args.output::<u8>(0);
-                for r in tile.rows() {
-                    tile.row(r).iter_mut().for_each(|x| *x += 1);
-                }
-            }
+                tile.rows().for_each(|r| tile.row(r).iter_mut().for_each(|x| *x += 1));
+                Ok::<(), ()>(())
+            });
+            assert_eq!(done, Ok(()));
             assert!(data.iter().all(|&x| x == 1), "{grid:?}: {data:?}");
         }
     }
@@ -340,11 +356,11 @@ mod tests {
     #[should_panic(expected = "taken twice")]
     fn a_tile_is_taken_once() {
         let mut data = [0u8; 4];
-        let out = OutView::new(&mut data, DType::U8);
-        // SAFETY: the only arguments.
-        let mut args = unsafe { Args::new(&[], std::slice::from_ref(&out), out, &mut [], Grid::ONE, 0) };
-        let _first = args.output::<u8>(0);
-        let _second = args.output::<u8>(0);
+        let _ = run_parts(&[], &mut [(&mut data, DType::U8)], &mut [], &mut [], (Grid::ONE, 0..1), |args| {
+            let _first = args.output::<u8>(0);
+            let _second = args.output::<u8>(0);
+            Ok::<(), ()>(())
+        });
     }
 
     #[test]

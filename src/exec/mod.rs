@@ -1,0 +1,190 @@
+//! Running a graph: segment after segment, each found in the cache or resolved on the way.
+
+mod control;
+mod segment;
+mod workspace;
+
+pub use workspace::Workspace;
+
+use crate::cpu::isa::Isa;
+use crate::cpu::parallel::Gang;
+use crate::error::{Error, Result, Status};
+use crate::graph::{GraphId, Program, ValueId};
+use crate::ops::{Tensor, TensorInfo};
+use crate::plan::{End, Limits, Location, NextKey, Resolver, Segment, Segments, SharedSegment};
+use crate::tensor::{Blob, OutView, View};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// A program prepared for a device: immutable, shared by everything that runs it.
+pub struct Prepared {
+    /// The program.
+    pub program: Arc<Program>,
+    isa: Isa,
+    limits: Limits,
+    /// First segments of each graph.
+    first: Vec<Segments>,
+}
+
+/// What stops a run early.
+#[derive(Clone, Copy, Default)]
+pub struct Control<'a> {
+    /// Set to stop the run.
+    pub cancel: Option<&'a AtomicBool>,
+    /// When to stop the run.
+    pub deadline: Option<Instant>,
+}
+
+/// An input: what it is and where it is.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// Element type and dimensions.
+    pub info: TensorInfo,
+    /// The data, row-major.
+    pub view: View<'a>,
+}
+
+/// Provides memory for a graph's outputs once their sizes are known.
+pub trait Sink {
+    /// Memory for output `index`, `len` bytes.
+    fn memory(&mut self, index: usize, info: &TensorInfo, len: usize) -> Result<OutView<'_>>;
+}
+
+/// Runs graphs of a prepared program.
+#[derive(Clone, Copy)]
+pub struct Executor<'a> {
+    /// The program.
+    pub prepared: &'a Prepared,
+    /// Threads.
+    pub gang: &'a Gang,
+    /// What stops the run early.
+    pub control: Control<'a>,
+}
+
+impl Control<'_> {
+    /// An error if the run is to stop.
+    pub fn check(&self) -> Result<()> {
+        if self.cancel.is_some_and(|c| c.load(Ordering::Relaxed)) {
+            return Err(Error::new(Status::Cancelled, "the run was cancelled"));
+        }
+        if self.deadline.is_some_and(|d| Instant::now() >= d) {
+            return Err(Error::new(Status::Cancelled, "the run's deadline has passed"));
+        }
+        Ok(())
+    }
+}
+
+impl Prepared {
+    /// Prepares a program, which the verifier has accepted.
+    pub fn new(program: Arc<Program>, isa: Isa, limits: Limits) -> Self {
+        let first = program.graphs.iter().map(|_| Segments::default()).collect();
+        Prepared { program, isa, limits, first }
+    }
+
+    fn resolver(&self, graph: GraphId) -> Resolver<'_> {
+        Resolver { graph: &self.program.graphs[graph.0 as usize], isa: self.isa, limits: self.limits }
+    }
+
+    /// The first segment of a graph for inputs of these element types and dimensions.
+    pub fn first(&self, graph: GraphId, inputs: impl Iterator<Item = TensorInfo> + Clone) -> Result<SharedSegment> {
+        let cache = &self.first[graph.0 as usize];
+        if let Some(found) = cache.find(|key| key.iter().copied().eq(inputs.clone().map(|i| i.dims))) {
+            return Ok(found);
+        }
+        let infos: Vec<TensorInfo> = inputs.collect();
+        let segment = Arc::new(self.resolver(graph).begin(&infos)?);
+        cache.insert(infos.iter().map(|i| i.dims).collect(), segment.clone());
+        Ok(segment)
+    }
+
+    fn after_read(&self, graph: GraphId, segment: &Segment, values: &[(ValueId, Tensor)]) -> Result<SharedSegment> {
+        let is = |key: &NextKey| match key {
+            NextKey::Read(bytes) => bytes.iter().map(|b| &b[..]).eq(values.iter().map(|(_, t)| &t.data[..])),
+            NextKey::Dynamic(_) => false,
+        };
+        if let Some(found) = segment.next.find(is) {
+            return Ok(found);
+        }
+        let next = Arc::new(self.resolver(graph).after_read(segment, values)?);
+        segment.next.insert(NextKey::Read(values.iter().map(|(_, t)| t.data[..].into()).collect()), next.clone());
+        Ok(next)
+    }
+
+    fn after_dynamic(&self, graph: GraphId, segment: &Segment, outputs: &[TensorInfo]) -> Result<SharedSegment> {
+        if let Some(found) = segment.next.find(|key| matches!(key, NextKey::Dynamic(infos) if infos == outputs)) {
+            return Ok(found);
+        }
+        let next = Arc::new(self.resolver(graph).after_dynamic(segment, outputs)?);
+        segment.next.insert(NextKey::Dynamic(outputs.to_vec()), next.clone());
+        Ok(next)
+    }
+}
+
+impl Executor<'_> {
+    /// Runs a graph from `first`, the segment for these inputs, and writes its outputs to the sink's memory.
+    pub fn run(
+        &self,
+        graph: GraphId,
+        first: SharedSegment,
+        workspace: &mut Workspace,
+        inputs: &[Source<'_>],
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        let mut segment = first;
+        loop {
+            let next = match &segment.end {
+                End::Done => return self.last(graph, &segment, workspace, inputs, sink),
+                End::Read(ids) => {
+                    self.execute(graph, &segment, workspace, inputs, &[])?;
+                    let read = |id: &ValueId| Ok((*id, self.read(&segment, workspace, inputs, *id)?));
+                    let values = ids.iter().map(read).collect::<Result<Vec<_>>>()?;
+                    self.prepared.after_read(graph, &segment, &values)?
+                }
+                End::Dynamic => {
+                    self.execute(graph, &segment, workspace, inputs, &[])?;
+                    let outputs = self.dynamic(graph, &segment, workspace, inputs)?;
+                    self.prepared.after_dynamic(graph, &segment, &outputs)?
+                }
+            };
+            segment = next;
+        }
+    }
+
+    /// Runs the last segment; its outputs go to the sink's memory.
+    fn last(
+        &self,
+        graph: GraphId,
+        segment: &Segment,
+        workspace: &mut Workspace,
+        inputs: &[Source<'_>],
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        let mut outputs = std::mem::take(&mut workspace.outputs);
+        outputs.clear();
+        for (i, location) in segment.outputs.iter().enumerate() {
+            outputs.push(segment::unbound(sink.memory(i, &location.info, location.len)?));
+        }
+        let result = self.execute(graph, segment, workspace, inputs, &outputs);
+        if result.is_ok() {
+            segment::copy_outputs(segment, workspace, inputs, &outputs);
+        }
+        workspace.outputs = outputs;
+        result
+    }
+
+    /// A copy of a value at the end of a segment.
+    fn read(&self, segment: &Segment, workspace: &mut Workspace, inputs: &[Source<'_>], id: ValueId) -> Result<Tensor> {
+        let location = location(segment, id)?;
+        let view = segment::view(&location, workspace, inputs, &[]);
+        Ok(Tensor { info: location.info, data: Blob::copy_of(view.bytes())? })
+    }
+}
+
+/// Where a value is at the end of a segment.
+fn location(segment: &Segment, id: ValueId) -> Result<Location> {
+    let known = segment.states.get(id.0 as usize).and_then(Option::as_ref);
+    let known = known.ok_or_else(|| Error::internal(format!("value %{} does not exist yet", id.0)))?;
+    let info = known.info();
+    Ok(Location { place: known.place.clone(), info, len: info.byte_len()? })
+}

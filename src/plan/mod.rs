@@ -1,0 +1,170 @@
+//! Plans: what a run executes, resolved once for each combination of input shapes.
+//!
+//! A graph is resolved node by node on fixed shapes. Nodes whose results are known then (shape computations) leave no
+//! step. Where an extent depends on data that exists only at run time, the plan ends as a *segment*; the run reads the
+//! data, and the rest of the graph is resolved (or found in the cache) as the next segment.
+
+mod cache;
+mod memory;
+mod resolve;
+
+pub use cache::Cache;
+pub use resolve::Resolver;
+
+use crate::error::{Error, Result};
+use crate::graph::ValueId;
+use crate::ops::{Kernel, TensorInfo};
+use crate::tensor::{Blob, Dims, Grid, TensorType};
+use std::sync::Arc;
+
+/// Where the bytes of a value are while a segment runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// A constant of the model, or a result that was known when the segment was resolved.
+    Constant(Blob),
+    /// The caller's input with this index.
+    Input(usize),
+    /// The caller's output with this index.
+    Output(usize),
+    /// Memory that outlives the segment, one buffer per value of the graph.
+    Kept(ValueId),
+    /// The context's arena, from this offset on.
+    Arena(usize),
+}
+
+/// An operand of a step: where it is and what it is.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// Where the bytes are.
+    pub place: Place,
+    /// Element type and dimensions.
+    pub info: TensorInfo,
+    /// Length in bytes; differs from that of the row-major tensor for packed constants.
+    pub len: usize,
+}
+
+/// One kernel with its operands.
+pub struct Step {
+    /// Index of the node in its graph.
+    pub node: usize,
+    /// The work.
+    pub kernel: Box<dyn Kernel>,
+    /// Inputs, None where an optional one is absent.
+    pub inputs: Vec<Option<Location>>,
+    /// Outputs.
+    pub outputs: Vec<Location>,
+    /// Offset and length in the arena of the workspace that its phases share.
+    pub shared: (usize, usize),
+    /// Where its operands begin in the run's tables of input views and output views.
+    pub tables: (usize, usize),
+}
+
+/// One phase of a step, in execution order.
+#[derive(Clone, Copy, Debug)]
+pub struct PhaseOf {
+    /// Index of the step.
+    pub step: usize,
+    /// Index of the phase in the step.
+    pub phase: usize,
+    /// How the phase is cut into parts.
+    pub grid: Grid,
+    /// Whether all threads must have finished the phase before, before this one begins.
+    pub barrier: bool,
+}
+
+/// How a segment ends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// With the graph.
+    Done,
+    /// Before a node whose shapes depend on these small values, which are to be read.
+    Read(Vec<ValueId>),
+    /// Before a node that runs by itself: control flow, or an operator whose results' extents depend on data.
+    Dynamic,
+}
+
+/// A resolved stretch of a graph.
+pub struct Segment {
+    /// Steps in execution order.
+    pub steps: Vec<Step>,
+    /// Phases of all steps in execution order.
+    pub phases: Vec<PhaseOf>,
+    /// Whether a phase has more than one part.
+    pub parallel: bool,
+    /// Bytes of arena that the segment needs.
+    pub arena_bytes: usize,
+    /// Largest sum of bytes alive at one time: the least that any placement needs.
+    pub live_bytes: usize,
+    /// Bytes of scratch memory that each thread needs.
+    pub scratch_bytes: usize,
+    /// Values of the graph that the segment writes to kept memory, with their sizes.
+    pub kept: Vec<(ValueId, usize)>,
+    /// Outputs of the graph, known where the segment is the last.
+    pub outputs: Vec<Location>,
+    /// First node after the segment.
+    pub next_node: usize,
+    /// How the segment ends.
+    pub end: End,
+    /// What is known of each value at the end.
+    pub states: Vec<Option<Known>>,
+    /// What follows, by the shapes and values that the end brought to light.
+    pub next: Cache<NextKey, Segment>,
+}
+
+/// What is known of a value.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Type with fixed extents.
+    pub ty: TensorType,
+    /// Where it is; arena offsets are assigned when the segment is complete.
+    pub place: Place,
+}
+
+/// What distinguishes the segments that may follow a segment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NextKey {
+    /// The values that were read.
+    Read(Vec<Box<[u8]>>),
+    /// Element types and dimensions of what the node made.
+    Dynamic(Vec<TensorInfo>),
+}
+
+impl Known {
+    /// Element type and dimensions. Panics if the shape is not fixed (states are).
+    pub fn info(&self) -> TensorInfo {
+        TensorInfo::of(&self.ty).expect("the state of a value has a fixed shape")
+    }
+}
+
+/// Limits that a session sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most bytes of activations and workspace that a context may use.
+    pub max_memory: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { max_memory: isize::MAX as usize }
+    }
+}
+
+impl Limits {
+    /// Checks an arena's size.
+    pub fn check(&self, bytes: usize) -> Result<()> {
+        if bytes <= self.max_memory {
+            return Ok(());
+        }
+        let limit = self.max_memory;
+        Err(Error::no_memory(format!("these input shapes need {bytes} bytes of memory; the limit is {limit}")))
+    }
+}
+
+/// Key of a graph's first segment: dimensions of its inputs.
+pub type InputKey = Vec<Dims>;
+
+/// Segments that begin graphs, by the shapes of the graph's inputs.
+pub type Segments = Cache<InputKey, Segment>;
+
+/// A segment, shared by the contexts that run it.
+pub type SharedSegment = Arc<Segment>;

@@ -1,0 +1,342 @@
+//! Resolving a graph for fixed input shapes into segments.
+
+use super::memory::{Block, live_bytes, place};
+use super::{End, Known, Limits, Location, PhaseOf, Place, Segment, Step};
+use crate::cpu::isa::Isa;
+use crate::error::{Error, Result};
+use crate::graph::{Constant, Graph, Node, NodeKind, ValueId};
+use crate::ops::{Inputs, Op, Operand, Prepare, Tensor, TensorInfo};
+use crate::tensor::{Blob, Buffer, DType, Dim, Layout, Shape, TensorType, View, run_parts};
+
+/// Results of at most this many bytes are computed while resolving if all inputs are known.
+const FOLD_BYTES: usize = 2048;
+
+/// A read at the end of a segment considers tensors of at most this many elements.
+const READ_ELEMENTS: usize = TensorType::MAX_VALUES;
+
+/// Resolves one graph.
+#[derive(Clone, Copy)]
+pub struct Resolver<'a> {
+    /// The graph.
+    pub graph: &'a Graph,
+    /// Instruction set that kernels may use.
+    pub isa: Isa,
+    /// What the session allows.
+    pub limits: Limits,
+}
+
+/// A segment in the making.
+struct Draft {
+    states: Vec<Option<Known>>,
+    steps: Vec<Step>,
+    /// Arena blocks; until they are placed, [`Place::Arena`] holds an index into this.
+    blocks: Vec<Block>,
+}
+
+impl Resolver<'_> {
+    /// The first segment, for inputs of these dimensions.
+    pub fn begin(&self, inputs: &[TensorInfo]) -> Result<Segment> {
+        let mut states: Vec<Option<Known>> = vec![None; self.graph.values.len()];
+        for (i, (&id, info)) in self.graph.inputs.iter().zip(inputs).enumerate() {
+            states[id.0 as usize] = Some(Known { ty: type_of(info), place: Place::Input(i) });
+        }
+        for (value, state) in self.graph.values.iter().zip(&mut states) {
+            if let Some(constant) = &value.constant {
+                *state = Some(Known { ty: value.ty.clone(), place: Place::Constant(constant.data.clone()) });
+            }
+        }
+        self.resolve(states, 0)
+    }
+
+    /// The segment after one that ended with [`End::Read`], now that these values are known.
+    pub fn after_read(&self, segment: &Segment, values: &[(ValueId, Tensor)]) -> Result<Segment> {
+        let mut states = segment.states.clone();
+        for (id, tensor) in values {
+            let place = Place::Constant(tensor.data.clone());
+            states[id.0 as usize] = Some(Known { ty: tensor.ty(), place });
+        }
+        self.resolve(states, segment.next_node)
+    }
+
+    /// The segment after one that ended with [`End::Dynamic`]; the node has made these outputs in kept memory.
+    pub fn after_dynamic(&self, segment: &Segment, outputs: &[TensorInfo]) -> Result<Segment> {
+        let mut states = segment.states.clone();
+        for (&id, info) in self.graph.nodes[segment.next_node].outputs.iter().zip(outputs) {
+            states[id.0 as usize] = Some(Known { ty: type_of(info), place: Place::Kept(id) });
+        }
+        self.resolve(states, segment.next_node + 1)
+    }
+
+    fn resolve(&self, states: Vec<Option<Known>>, first: usize) -> Result<Segment> {
+        let mut draft = Draft { states, steps: vec![], blocks: vec![] };
+        for (i, node) in self.graph.nodes.iter().enumerate().skip(first) {
+            let end = self.node(&mut draft, i).map_err(|e| e.at_node(&node.name, node.kind.name()))?;
+            if let Some(end) = end {
+                return self.finish(draft, i, end);
+            }
+        }
+        self.finish(draft, self.graph.nodes.len(), End::Done)
+    }
+
+    /// Adds a node to the draft, unless the segment must end before it.
+    fn node(&self, draft: &mut Draft, index: usize) -> Result<Option<End>> {
+        let node = &self.graph.nodes[index];
+        let NodeKind::Op(op) = &node.kind else { return Ok(Some(End::Dynamic)) };
+        let types = self.infer(draft, node, op)?;
+        let types = &types[..node.outputs.len().min(types.len())];
+        if types.iter().any(|ty| ty.shape.iter().any(Dim::is_unknown)) {
+            let unread = self.unread(draft, node);
+            return Ok(Some(if unread.is_empty() { End::Dynamic } else { End::Read(unread) }));
+        }
+        let infos: Vec<TensorInfo> =
+            types.iter().map(|ty| TensorInfo::of(ty).ok_or_else(not_fixed)).collect::<Result<_>>()?;
+        infos.iter().try_for_each(|info| info.byte_len().map(drop))?;
+        if op.is_view() {
+            let place = draft.state(node.inputs[0])?.place.clone();
+            draft.set(node.outputs[0], types[0].clone(), place);
+            return Ok(None);
+        }
+        if let Some(known) = types.iter().map(known_value).collect::<Option<Vec<Blob>>>() {
+            let outputs = node.outputs.iter().zip(types).zip(known);
+            outputs.for_each(|((&id, ty), data)| draft.set(id, ty.clone(), Place::Constant(data)));
+            return Ok(None);
+        }
+        self.step(draft, index, op, types, &infos)?;
+        Ok(None)
+    }
+
+    fn infer(&self, draft: &Draft, node: &Node, op: &Op) -> Result<Vec<TensorType>> {
+        let states: Vec<Option<&Known>> =
+            node.inputs.iter().map(|v| v.map(|v| draft.known(v)).transpose()).collect::<Result<_>>()?;
+        let types: Vec<Option<&TensorType>> = states.iter().map(|s| s.map(|s| &s.ty)).collect();
+        let data: Vec<Option<View<'_>>> =
+            node.inputs.iter().zip(&states).map(|(v, s)| v.zip(*s).and_then(|(v, s)| self.data(v, s))).collect();
+        op.infer(&Inputs::with_data(&types, &data))
+    }
+
+    /// Row-major data of a value that is known.
+    fn data<'k>(&self, id: ValueId, state: &'k Known) -> Option<View<'k>> {
+        match &state.place {
+            Place::Constant(data) if self.layout(id) == Layout::RowMajor => Some(View::new(data, state.ty.dtype)),
+            _ => None,
+        }
+    }
+
+    fn layout(&self, id: ValueId) -> Layout {
+        self.graph.value(id).constant.as_ref().map_or(Layout::RowMajor, |c: &Constant| c.layout)
+    }
+
+    /// Inputs whose data would tell more about the node's shapes.
+    fn unread(&self, draft: &Draft, node: &Node) -> Vec<ValueId> {
+        let small = |v: &ValueId| {
+            let state = draft.states[v.0 as usize].as_ref();
+            state.is_some_and(|s| !matches!(s.place, Place::Constant(_)) && s.info().numel() <= READ_ELEMENTS)
+        };
+        node.inputs.iter().flatten().copied().filter(small).collect()
+    }
+
+    fn step(&self, draft: &mut Draft, index: usize, op: &Op, types: &[TensorType], infos: &[TensorInfo]) -> Result<()> {
+        let node = &self.graph.nodes[index];
+        let inputs: Vec<Option<Location>> =
+            node.inputs.iter().map(|v| v.map(|v| self.location(draft, v)).transpose()).collect::<Result<_>>()?;
+        let operands: Vec<Option<Operand<'_>>> = node
+            .inputs
+            .iter()
+            .zip(&inputs)
+            .map(|(v, l)| v.zip(l.as_ref()).map(|(v, l)| operand(l, self.layout(v))))
+            .collect();
+        let kernel = op.prepare_cpu(&Prepare { isa: self.isa, inputs: &operands, outputs: infos })?;
+        let small =
+            infos.iter().try_fold(0, |n: usize, i| Some(n + i.byte_len().ok()?)).is_some_and(|n| n <= FOLD_BYTES);
+        if small && operands.iter().flatten().all(|o| o.data.is_some()) {
+            let step = Step { node: index, kernel, inputs, outputs: vec![], shared: (0, 0), tables: (0, 0) };
+            for ((&id, ty), tensor) in node.outputs.iter().zip(types).zip(evaluate(&step, infos)?) {
+                draft.set(id, if ty.value.is_some() { ty.clone() } else { tensor.ty() }, Place::Constant(tensor.data));
+            }
+            return Ok(());
+        }
+        let at = draft.steps.len();
+        let mut outputs = vec![];
+        for ((&id, ty), info) in node.outputs.iter().zip(types).zip(infos) {
+            let len = info.byte_len()?;
+            let place = draft.block(len, at);
+            draft.set(id, ty.clone(), place.clone());
+            outputs.push(Location { place, info: *info, len });
+        }
+        let shared = (draft.blocks.len(), kernel.shared_bytes());
+        draft.block(shared.1, at);
+        draft.steps.push(Step { node: index, kernel, inputs, outputs, shared, tables: (0, 0) });
+        Ok(())
+    }
+
+    fn location(&self, draft: &Draft, id: ValueId) -> Result<Location> {
+        let state = draft.known(id)?;
+        let info = state.info();
+        let len = match &state.place {
+            Place::Constant(data) => data.len(),
+            _ => info.byte_len()?,
+        };
+        Ok(Location { place: state.place.clone(), info, len })
+    }
+
+    /// Places the blocks and closes the segment before node `next_node`.
+    fn finish(&self, mut draft: Draft, next_node: usize, end: End) -> Result<Segment> {
+        for (i, step) in draft.steps.iter().enumerate() {
+            for location in step.inputs.iter().flatten() {
+                if let Place::Arena(block) = location.place {
+                    draft.blocks[block].last = i;
+                }
+            }
+        }
+        let mut homes = vec![None; draft.blocks.len()];
+        let kept = if end == End::Done { vec![] } else { self.keep(&mut draft, next_node, &mut homes)? };
+        let outputs = if end == End::Done { self.outputs(&draft, &mut homes)? } else { vec![] };
+        // Blocks with a home elsewhere take no room.
+        let blocks: Vec<Block> = draft
+            .blocks
+            .iter()
+            .zip(&homes)
+            .map(|(b, home)| if home.is_some() { Block { len: 0, ..*b } } else { *b })
+            .collect();
+        let (offsets, arena_bytes) =
+            place(&blocks).ok_or_else(|| Error::no_memory("the activations' size is beyond the address space"))?;
+        self.limits.check(arena_bytes)?;
+        let settle = |place: &mut Place| {
+            if let Place::Arena(block) = *place {
+                *place = homes[block].clone().unwrap_or(Place::Arena(offsets[block]));
+            }
+        };
+        let mut tables = (0, 0);
+        for step in &mut draft.steps {
+            step.tables = tables;
+            tables = (tables.0 + step.inputs.len(), tables.1 + step.outputs.len());
+            let inputs = step.inputs.iter_mut().flatten();
+            inputs.chain(&mut step.outputs).for_each(|l| settle(&mut l.place));
+            step.shared.0 = offsets[step.shared.0];
+        }
+        draft.states.iter_mut().flatten().for_each(|s| settle(&mut s.place));
+        let mut outputs = outputs;
+        outputs.iter_mut().for_each(|l| settle(&mut l.place));
+        let phases = phases(&draft.steps);
+        Ok(Segment {
+            parallel: phases.iter().any(|p| p.grid.parts() > 1),
+            phases,
+            arena_bytes,
+            live_bytes: live_bytes(&blocks),
+            scratch_bytes: draft.steps.iter().map(|s| s.kernel.scratch_bytes()).max().unwrap_or(0),
+            steps: draft.steps,
+            kept,
+            outputs,
+            next_node,
+            end,
+            states: draft.states,
+            next: super::Cache::default(),
+        })
+    }
+
+    /// Gives values that are needed after the segment a home that outlives it.
+    fn keep(&self, draft: &mut Draft, next_node: usize, homes: &mut [Option<Place>]) -> Result<Vec<(ValueId, usize)>> {
+        let later = self.graph.nodes[next_node..].iter().flat_map(|n| n.inputs.iter().flatten());
+        let mut kept = vec![];
+        for &id in later.chain(&self.graph.outputs) {
+            let Some(state) = &draft.states[id.0 as usize] else { continue };
+            let Place::Arena(block) = state.place else { continue };
+            if homes[block].is_none() {
+                homes[block] = Some(Place::Kept(id));
+                kept.push((id, draft.blocks[block].len));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Locations of the graph's outputs; blocks that can be written where the caller wants them are.
+    fn outputs(&self, draft: &Draft, homes: &mut [Option<Place>]) -> Result<Vec<Location>> {
+        let mut outputs = vec![];
+        for (i, &id) in self.graph.outputs.iter().enumerate() {
+            let location = self.location(draft, id)?;
+            if let Place::Arena(block) = location.place
+                && homes[block].is_none()
+            {
+                homes[block] = Some(Place::Output(i));
+            }
+            outputs.push(location);
+        }
+        Ok(outputs)
+    }
+}
+
+impl Draft {
+    fn known(&self, id: ValueId) -> Result<&Known> {
+        let missing = || Error::internal(format!("value %{} is read before it is written", id.0));
+        self.states.get(id.0 as usize).and_then(Option::as_ref).ok_or_else(missing)
+    }
+
+    fn state(&self, id: Option<ValueId>) -> Result<&Known> {
+        self.known(id.ok_or_else(|| Error::invalid("input 0 is missing"))?)
+    }
+
+    fn set(&mut self, id: ValueId, ty: TensorType, place: Place) {
+        self.states[id.0 as usize] = Some(Known { ty, place });
+    }
+
+    fn block(&mut self, len: usize, step: usize) -> Place {
+        self.blocks.push(Block { len, first: step, last: step });
+        Place::Arena(self.blocks.len() - 1)
+    }
+}
+
+fn not_fixed() -> Error {
+    Error::internal("an extent is not a number although all inputs' are")
+}
+
+fn type_of(info: &TensorInfo) -> TensorType {
+    TensorType::new(info.dtype, Shape::fixed(&info.dims).unwrap_or_default())
+}
+
+fn operand(location: &Location, layout: Layout) -> Operand<'_> {
+    let data = match &location.place {
+        Place::Constant(data) => Some(View::new(data, location.info.dtype)),
+        _ => None,
+    };
+    Operand { info: location.info, data, layout }
+}
+
+/// The bytes of a tensor whose elements are all known as numbers.
+fn known_value(ty: &TensorType) -> Option<Blob> {
+    let value = ty.fixed_value()?;
+    let buffer = match ty.dtype {
+        DType::I64 => Buffer::from_elements(&value),
+        DType::I32 => Buffer::from_elements(&value.iter().map(|&v| v as i32).collect::<Vec<_>>()),
+        DType::Bool => Buffer::from_elements(&value.iter().map(|&v| u8::from(v != 0)).collect::<Vec<_>>()),
+        _ => return None,
+    };
+    buffer.ok().map(Blob::new)
+}
+
+/// Runs a step whose inputs are all constants.
+fn evaluate(step: &Step, infos: &[TensorInfo]) -> Result<Vec<Tensor>> {
+    let operands = step.inputs.iter().map(|l| l.as_ref().map(|l| operand(l, Layout::RowMajor)));
+    let views: Vec<Option<View<'_>>> = operands.map(|o| o.and_then(|o| o.data)).collect();
+    let mut buffers = infos.iter().map(|i| Buffer::zeroed(i.byte_len()?)).collect::<Result<Vec<_>>>()?;
+    let mut shared = Buffer::zeroed(step.kernel.shared_bytes())?;
+    let mut scratch = Buffer::zeroed(step.kernel.scratch_bytes())?;
+    for (phase, grid) in step.kernel.phases().into_iter().enumerate() {
+        let mut outputs: Vec<(&mut [u8], DType)> =
+            buffers.iter_mut().zip(infos).map(|(b, i)| (&mut b[..], i.dtype)).collect();
+        let parts = (grid, 0..grid.parts());
+        run_parts(&views, &mut outputs, &mut shared, &mut scratch, parts, |args| step.kernel.run(phase, args))?;
+    }
+    Ok(buffers.into_iter().zip(infos).map(|(b, info)| Tensor { info: *info, data: Blob::new(b) }).collect())
+}
+
+/// The phases of all steps; two single-part phases in a row run on the same thread and need no barrier between them.
+fn phases(steps: &[Step]) -> Vec<PhaseOf> {
+    let mut out: Vec<PhaseOf> = vec![];
+    for (i, step) in steps.iter().enumerate() {
+        for (phase, grid) in step.kernel.phases().into_iter().enumerate() {
+            let barrier = out.last().is_some_and(|p| p.grid.parts() > 1 || grid.parts() > 1);
+            out.push(PhaseOf { step: i, phase, grid, barrier });
+        }
+    }
+    out
+}
