@@ -5,8 +5,10 @@ pub mod activation;
 mod context;
 #[cfg(test)]
 pub mod testing;
+mod walk;
 
 pub use context::{Inputs, Operand, Prepare, Tensor, TensorInfo};
+pub use walk::{Run, Walk};
 
 use crate::error::{Error, Result};
 use crate::schema;

@@ -10,6 +10,7 @@ use super::{DType, Element};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 /// Immutable tensor memory of a known element type.
 #[derive(Clone, Copy)]
@@ -302,6 +303,14 @@ impl<'a> Args<'a> {
     /// The workspace common to all parts and phases of the step.
     pub fn raw_shared(&self) -> OutView<'a> {
         self.shared
+    }
+
+    /// The workspace common to all parts and phases of the step, as words that parts exchange small results through. What
+    /// a phase stores, later phases load; relaxed order suffices, as phases are separated by barriers.
+    pub fn shared_words(&self) -> &'a [AtomicU64] {
+        // SAFETY: the workspace starts on a cache line, outlives 'a and is reached only through these arguments; every
+        // bit pattern is a valid word, and atomics may be accessed by all parts at once.
+        unsafe { std::slice::from_raw_parts(self.shared.as_ptr().cast(), self.shared.byte_len() / 8) }
     }
 
     /// This thread's scratch memory: uninitialised by contract (left-overs of other steps), of the size asked for.
