@@ -10,19 +10,76 @@
 //!   [`math`](super::math)).
 //! - Slices of one length: re-slice to a common `n` before the loop, so that bounds checks vanish.
 //!
-//! Matrix kernels, which need exact control of registers, use intrinsics instead (see `gemm`).
-#![allow(unsafe_code, reason = "calls functions with target features after checking that the CPU has them")]
+//! Kernels that need exact control of registers use [`Machine::Vector`] instead of plain loops.
+#![allow(unsafe_code, reason = "intrinsics, called after checking that the CPU has them")]
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use super::isa::Isa;
+pub(super) use portable::Four;
+#[cfg(target_arch = "x86_64")]
+pub(super) use std::arch::x86_64::{__m256, __m512};
 
 /// The arithmetic of one instruction set, for use inside [`Work::run`].
+///
+/// The implementors have no name outside of this module: code that is given an `M` runs on a CPU that has it.
 pub trait Machine: Copy + 'static {
     /// The instruction set.
     const ISA: Isa;
     /// `f32` elements in one vector.
     const LANES: usize;
-    /// `a * b + c`, rounded once where the instruction set has FMA, twice on [`Scalar`].
+    /// A register of that many elements.
+    type Vector: Vector;
+    /// `a * b + c`, rounded once where the instruction set has FMA, twice on the baseline.
     fn mul_add(a: f32, b: f32, c: f32) -> f32;
+}
+
+/// A register of `f32`.
+///
+/// # Safety
+/// All functions need the instruction set of the vector, and pointers valid for the elements they touch.
+#[allow(clippy::missing_safety_doc, reason = "said once for the trait")]
+pub trait Vector: Copy + 'static {
+    /// Elements.
+    const LANES: usize;
+    /// `value` in all lanes.
+    unsafe fn splat(value: f32) -> Self;
+    /// `LANES` elements.
+    unsafe fn load(from: *const f32) -> Self;
+    /// The first `n` < `LANES` elements, and zeros.
+    unsafe fn load_first(from: *const f32, n: usize) -> Self;
+    /// Stores `LANES` elements.
+    unsafe fn store(self, to: *mut f32);
+    /// Stores the first `n` < `LANES` elements.
+    unsafe fn store_first(self, to: *mut f32, n: usize);
+    /// `self + other`.
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self - other`.
+    unsafe fn sub(self, other: Self) -> Self;
+    /// `self * other`.
+    unsafe fn mul(self, other: Self) -> Self;
+    /// `self * factor + addend`, fused where the instruction set has it.
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The larger of two numbers; `self` where it is NaN.
+    unsafe fn max(self, other: Self) -> Self;
+    /// The smaller of two numbers; `self` where it is NaN.
+    unsafe fn min(self, other: Self) -> Self;
+
+    /// The first `n` elements (at most `LANES`), and zeros.
+    #[inline(always)]
+    unsafe fn load_up_to(from: *const f32, n: usize) -> Self {
+        // SAFETY: the caller's promises.
+        unsafe { if n >= Self::LANES { Self::load(from) } else { Self::load_first(from, n) } }
+    }
+
+    /// Stores the first `n` elements (at most `LANES`).
+    #[inline(always)]
+    unsafe fn store_up_to(self, to: *mut f32, n: usize) {
+        // SAFETY: the caller's promises.
+        unsafe { if n >= Self::LANES { self.store(to) } else { self.store_first(to, n) } }
+    }
 }
 
 /// A computation that [`Isa::dispatch`] compiles for every instruction set.
@@ -33,34 +90,41 @@ pub trait Work {
     fn run<M: Machine>(self) -> Self::Out;
 }
 
-macro_rules! machines {
-    ($($(#[$doc:meta])* $name:ident, $lanes:literal, |$a:ident, $b:ident, $c:ident| $mul_add:expr;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name;
+/// The implementors of [`Machine`].
+mod machines {
+    use super::{Isa, Machine};
 
-        impl Machine for $name {
-            const ISA: Isa = Isa::$name;
-            const LANES: usize = $lanes;
+    macro_rules! machines {
+        ($($(#[$attribute:meta])* $name:ident, $vector:ty, |$a:ident, $b:ident, $c:ident| $mul_add:expr;)*) => {$(
+            #[derive(Clone, Copy, Debug)]
+            $(#[$attribute])*
+            pub struct $name;
 
-            #[inline(always)]
-            fn mul_add($a: f32, $b: f32, $c: f32) -> f32 {
-                $mul_add
+            $(#[$attribute])*
+            impl Machine for $name {
+                const ISA: Isa = Isa::$name;
+                const LANES: usize = <$vector as super::Vector>::LANES;
+                type Vector = $vector;
+
+                #[inline(always)]
+                fn mul_add($a: f32, $b: f32, $c: f32) -> f32 {
+                    $mul_add
+                }
             }
-        }
-    )*};
-}
+        )*};
+    }
 
-machines! {
-    /// The baseline of the compilation target.
-    Scalar, 4, |a, b, c| a * b + c;
-    /// x86-64 with AVX2, FMA and F16C.
-    Avx2, 8, |a, b, c| a.mul_add(b, c);
-    /// x86-64 with AVX-512.
-    Avx512, 16, |a, b, c| a.mul_add(b, c);
-    /// AArch64 with Advanced SIMD.
-    Neon, 4, |a, b, c| a.mul_add(b, c);
+    machines! {
+        Scalar, super::Four, |a, b, c| a * b + c;
+        #[cfg(target_arch = "x86_64")]
+        Avx2, super::__m256, |a, b, c| a.mul_add(b, c);
+        #[cfg(target_arch = "x86_64")]
+        Avx512, super::__m512, |a, b, c| a.mul_add(b, c);
+        #[cfg(target_arch = "aarch64")]
+        Neon, super::Four, |a, b, c| a.mul_add(b, c);
+    }
 }
+use machines::*;
 
 impl Isa {
     /// Runs `work` compiled for this instruction set; for one that this CPU lacks, as [`Isa::Scalar`].

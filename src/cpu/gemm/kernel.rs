@@ -5,6 +5,7 @@
 #![allow(clippy::needless_range_loop, reason = "loops over registers are unrolled by constant index")]
 
 use crate::cpu::Isa;
+use crate::cpu::simd::Vector;
 
 use super::scalar;
 #[cfg(target_arch = "x86_64")]
@@ -76,26 +77,6 @@ pub(super) struct Tile {
     pub bias: *const f32,
     pub lo: f32,
     pub hi: f32,
-}
-
-/// A vector register of `f32`.
-///
-/// # Safety
-/// All functions need the vector's instruction set, and pointers valid for the elements they touch.
-pub(super) trait Vector: Copy {
-    const LANES: usize;
-    unsafe fn splat(value: f32) -> Self;
-    unsafe fn load(from: *const f32) -> Self;
-    /// The first `n` elements, n < LANES, and zeros.
-    unsafe fn load_first(from: *const f32, n: usize) -> Self;
-    unsafe fn store(self, to: *mut f32);
-    /// Stores the first `n` elements, n < LANES.
-    unsafe fn store_first(self, to: *mut f32, n: usize);
-    unsafe fn add(self, other: Self) -> Self;
-    /// `self * factor + addend`.
-    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
-    /// Bounded by `lo` and `hi`; NaN stays NaN.
-    unsafe fn clamp(self, lo: Self, hi: Self) -> Self;
 }
 
 /// Repeats a block for each row of a tile. Sums must be indexed by constants, or they live in memory; unrolling loops
@@ -189,7 +170,7 @@ unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V;
                 }
             }
             for v in 0..VECTORS {
-                row[v].add(bias[v]).clamp(lo, hi).store(t.c.add(r * t.c_stride + v * V::LANES));
+                row[v].add(bias[v]).max(lo).min(hi).store(t.c.add(r * t.c_stride + v * V::LANES));
             }
         });
     }
@@ -206,27 +187,13 @@ unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: 
                 let n = t.cols.saturating_sub(v * V::LANES);
                 let mut value = sums[r][v];
                 if !t.addend.is_null() {
-                    value = value.add(load_edge(t.addend.add(r * t.addend_stride + v * V::LANES), n));
+                    value = value.add(V::load_up_to(t.addend.add(r * t.addend_stride + v * V::LANES), n));
                 }
                 if !t.bias.is_null() {
-                    value = value.add(load_edge(t.bias.add(v * V::LANES), n));
+                    value = value.add(V::load_up_to(t.bias.add(v * V::LANES), n));
                 }
-                store_edge(value.clamp(lo, hi), t.c.add(r * t.c_stride + v * V::LANES), n);
+                value.max(lo).min(hi).store_up_to(t.c.add(r * t.c_stride + v * V::LANES), n);
             }
         });
     }
-}
-
-/// Loads a vector of which the first `n` elements exist.
-#[inline(always)]
-unsafe fn load_edge<V: Vector>(from: *const f32, n: usize) -> V {
-    // SAFETY: the caller's promises.
-    unsafe { if n >= V::LANES { V::load(from) } else { V::load_first(from, n) } }
-}
-
-/// Stores a vector of which the first `n` elements exist.
-#[inline(always)]
-unsafe fn store_edge<V: Vector>(value: V, to: *mut f32, n: usize) {
-    // SAFETY: the caller's promises.
-    unsafe { if n >= V::LANES { value.store(to) } else { value.store_first(to, n) } }
 }

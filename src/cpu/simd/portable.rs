@@ -1,0 +1,89 @@
+//! A vector for any target: four elements, which compilers map to a 128-bit register.
+
+use super::Vector;
+
+/// Four elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Four([f32; 4]);
+
+impl Four {
+    #[inline(always)]
+    fn zip(self, other: Four, f: impl Fn(f32, f32) -> f32) -> Four {
+        let mut result = self;
+        for i in 0..4 {
+            result.0[i] = f(self.0[i], other.0[i]);
+        }
+        result
+    }
+}
+
+impl Vector for Four {
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Four([value; 4])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the trait's promises.
+        Four(unsafe { from.cast::<[f32; 4]>().read() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> Self {
+        let mut values = [0.0; 4];
+        // SAFETY: the trait's promises.
+        unsafe { std::ptr::copy_nonoverlapping(from, values.as_mut_ptr(), n) };
+        Four(values)
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the trait's promises.
+        unsafe { to.cast::<[f32; 4]>().write(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, n: usize) {
+        // SAFETY: the trait's promises.
+        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), to, n) };
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        let mut result = self;
+        for i in 0..4 {
+            let (a, b, c) = (self.0[i], factor.0[i], addend.0[i]);
+            // Fused only where that is an instruction of the baseline.
+            result.0[i] = if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c };
+        }
+        result
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        self.zip(other, |x, y| if x < y { y } else { x })
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        self.zip(other, |x, y| if x > y { y } else { x })
+    }
+}

@@ -1,0 +1,110 @@
+//! Vectors of x86-64.
+
+use super::Vector;
+use std::arch::x86_64::*;
+
+/// A mask that selects the first `n` of 8 lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn first8(n: usize) -> __m256i {
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+}
+
+/// A mask that selects the first `n` < 16 lanes.
+#[inline(always)]
+fn first16(n: usize) -> __mmask16 {
+    (1 << n) - 1
+}
+
+macro_rules! vector {
+    (
+        $type:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident,
+        $mul_add:ident, $max:ident, $min:ident,
+        load_first($from:ident, $n:ident) $load_first:expr,
+        store_first($self:ident, $to:ident, $m:ident) $store_first:expr $(,)?
+    ) => {
+        impl Vector for $type {
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            unsafe fn splat(value: f32) -> Self {
+                // SAFETY: the trait's promises.
+                unsafe { $splat(value) }
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> Self {
+                // SAFETY: the trait's promises.
+                unsafe { $load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_first($from: *const f32, $n: usize) -> Self {
+                // SAFETY: the trait's promises.
+                unsafe { $load_first }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut f32) {
+                // SAFETY: the trait's promises.
+                unsafe { $store(to, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn store_first($self, $to: *mut f32, $m: usize) {
+                // SAFETY: the trait's promises.
+                unsafe { $store_first }
+            }
+
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: the trait's promises.
+                unsafe { $add(self, other) }
+            }
+
+            #[inline(always)]
+            unsafe fn sub(self, other: Self) -> Self {
+                // SAFETY: the trait's promises.
+                unsafe { $sub(self, other) }
+            }
+
+            #[inline(always)]
+            unsafe fn mul(self, other: Self) -> Self {
+                // SAFETY: the trait's promises.
+                unsafe { $mul(self, other) }
+            }
+
+            #[inline(always)]
+            unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+                // SAFETY: the trait's promises.
+                unsafe { $mul_add(self, factor, addend) }
+            }
+
+            #[inline(always)]
+            unsafe fn max(self, other: Self) -> Self {
+                // SAFETY: the trait's promises. The instruction gives its second operand where one is NaN.
+                unsafe { $max(other, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn min(self, other: Self) -> Self {
+                // SAFETY: the trait's promises. The instruction gives its second operand where one is NaN.
+                unsafe { $min(other, self) }
+            }
+        }
+    };
+}
+
+vector! {
+    __m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps,
+    _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
+    load_first(from, n) _mm256_maskload_ps(from, first8(n)),
+    store_first(self, to, n) _mm256_maskstore_ps(to, first8(n), self),
+}
+
+vector! {
+    __m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps,
+    _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps,
+    load_first(from, n) _mm512_maskz_loadu_ps(first16(n), from),
+    store_first(self, to, n) _mm512_mask_storeu_ps(to, first16(n), self),
+}
