@@ -1,11 +1,12 @@
 //! The gang: a fixed set of threads that walks a run's steps together, with barriers between them.
 //!
-//! A run has hundreds of steps of a few microseconds each, so handing every step to a work-stealing pool would cost more than the work. The gang's workers
-//! instead enter one loop when it is created and stay: a run publishes one job, every rank executes it, and the ranks meet at spin barriers in between.
-//! Waiting is bounded spinning, then yielding, then sleeping, so an idle gang uses no CPU and an oversubscribed machine makes progress.
+//! A run has hundreds of steps of a few microseconds each, so handing every step to a work-stealing pool would cost
+//! more than the work. The gang's workers instead enter one loop when it is created and stay: a run publishes one job,
+//! every rank executes it, and the ranks meet at spin barriers in between. Waiting is bounded spinning, then yielding,
+//! then sleeping, so an idle gang uses no CPU and an oversubscribed machine makes progress.
 //!
-//! A gang never changes results: work is cut into parts by shape alone, and a job sees only how many ranks share those parts. That is why a busy gang may
-//! run a job on its caller alone.
+//! A gang never changes results: work is cut into parts by shape alone, and a job sees only how many ranks share those
+//! parts. That is why a busy gang may run a job on its caller alone.
 //!
 //! This is the only user of `rayon`, which owns the threads; they are joined when the gang is dropped.
 
@@ -27,14 +28,17 @@ use crate::error::{Error, Result};
 /// The largest gang that can be asked for.
 pub const MAX_THREADS: usize = 1024;
 
-/// How long a rank spins for its peers before it lets other threads have the core: several times a barrier, far less than a wake-up from sleep is worth.
+/// How long a rank spins for its peers before it lets other threads have the core: several times a barrier, far less
+/// than a wake-up from sleep is worth.
 const SPIN: Duration = Duration::from_micros(40);
-/// How long a rank that waits inside a run keeps yielding before it sleeps: parts of one phase differ by up to about this much.
+/// How long a rank that waits inside a run keeps yielding before it sleeps: parts of one phase differ by up to about
+/// this much.
 const YIELD: Duration = Duration::from_millis(1);
 
 /// A group of threads, the caller of [`Gang::run`] among them, that execute one job together.
 ///
-/// It may be shared by any number of threads; one job at a time has the workers, the others run on their callers alone. Dropping the gang joins its threads.
+/// It may be shared by any number of threads; one job at a time has the workers, the others run on their callers
+/// alone. Dropping the gang joins its threads.
 pub struct Gang {
     size: usize,
     shared: Arc<Shared>,
@@ -51,7 +55,8 @@ struct Crew {
 
 /// One thread's place in a running job.
 ///
-/// It stays on its thread (neither `Send` nor `Sync`): the end of a run is counted by ranks, and a second thread at this rank's barrier would break the count.
+/// It stays on its thread (neither `Send` nor `Sync`): the end of a run is counted by ranks, and a second thread at
+/// this rank's barrier would break the count.
 pub struct Rank<'a> {
     /// This thread's number, `0..size`; rank 0 is the caller of [`Gang::run`].
     pub index: usize,
@@ -64,7 +69,8 @@ pub struct Rank<'a> {
 type Job<'a> = &'a (dyn Fn(&Rank<'_>) + Sync);
 
 impl Gang {
-    /// Starts a gang of `threads` ranks, of which `threads - 1` are new threads. 0 means as many as this process may use (its affinity mask and CPU quota).
+    /// Starts a gang of `threads` ranks, of which `threads - 1` are new threads. 0 means as many as this process may
+    /// use (its affinity mask and CPU quota).
     ///
     /// Errors: more than [`MAX_THREADS`], or the system refuses to start a thread.
     pub fn new(threads: usize) -> Result<Gang> {
@@ -86,23 +92,27 @@ impl Gang {
         self.size
     }
 
-    /// Calls `job` once on every rank, at the same time, and returns when all calls have returned; rank 0 is the calling thread.
+    /// Calls `job` once on every rank, at the same time, and returns when all calls have returned; rank 0 is the
+    /// calling thread.
     ///
-    /// Where the workers are not to be had, because the gang is running another job or because this call comes from inside one of its jobs, `job` is called
-    /// once, on the calling thread, as rank 0 of 1. A job must therefore do all its work for any `size`.
+    /// Where the workers are not to be had, because the gang is running another job or because this call comes from
+    /// inside one of its jobs, `job` is called once, on the calling thread, as rank 0 of 1. A job must therefore do
+    /// all its work for any `size`.
     ///
-    /// All ranks must reach the same barriers, so a job must not unwind between them: it catches panics around each part itself. A panic that reaches this
-    /// function all the same takes its rank out of the remaining barriers, so that nothing hangs, and becomes the returned error; the job's results are then
-    /// worthless.
+    /// All ranks must reach the same barriers, so a job must not unwind between them: it catches panics around each
+    /// part itself. A panic that reaches this function all the same takes its rank out of the remaining barriers, so
+    /// that nothing hangs, and becomes the returned error; the job's results are then worthless.
     ///
-    /// Errors: a panic in `job`; a call in a forked child, where the workers do not exist (a gang of one has none to miss).
+    /// Errors: a panic in `job`; a call in a forked child, where the workers do not exist (a gang of one has none to
+    /// miss).
     pub fn run(&self, job: &(dyn Fn(&Rank<'_>) + Sync)) -> Result<()> {
         if self.crew.is_none() {
             return run_alone(job);
         }
         if self.process != std::process::id() {
             return Err(Error::state(
-                "the process was forked after the session's threads were started, and they do not exist in the child; create the session in the child",
+                "the process was forked after the session's threads were started, and they do not exist in the child; \
+                 create the session in the child",
             ));
         }
         if self.shared.start.busy.compare_exchange(false, true, Acquire, Relaxed).is_err() {
@@ -135,7 +145,8 @@ impl std::fmt::Debug for Gang {
 }
 
 impl Rank<'_> {
-    /// Waits until every rank of the job has reached this barrier; what any rank wrote before it is visible to all after it.
+    /// Waits until every rank of the job has reached this barrier; what any rank wrote before it is visible to all
+    /// after it.
     pub fn barrier(&self) {
         if let Some((barrier, patience)) = self.barrier {
             barrier.wait(patience);
@@ -259,8 +270,9 @@ impl Shared {
             if self.start.stop.load(Relaxed) {
                 return;
             }
-            // SAFETY: `lead` stored a pointer to a `Job` before it published this run, and does not return, so the job and what it borrows stay alive, until
-            // every rank has left the run; this rank leaves it at the end of `take_part`.
+            // SAFETY: `lead` stored a pointer to a `Job` before it published this run, and does not return, so the job
+            // and what it borrows stay alive, until every rank has left the run; this rank leaves it at the end of
+            // `take_part`.
             let job: Job<'_> = unsafe { *self.start.job.load(Relaxed) };
             self.take_part(index, job);
         }
@@ -280,7 +292,8 @@ impl Shared {
 /// A sense-reversing barrier that ranks can leave; the run ends when the last one has left. One cache line.
 #[repr(align(128))]
 struct Barrier {
-    /// Ranks that are in the run (upper half) and those of them that have yet to arrive (lower half). One word, so that leaving is one atomic step.
+    /// Ranks that are in the run (upper half) and those of them that have yet to arrive (lower half). One word, so
+    /// that leaving is one atomic step.
     count: AtomicU64,
     /// Counts barriers passed: waiting ranks watch it change.
     passed: AtomicU32,
@@ -363,8 +376,9 @@ impl Sleepers {
         Sleepers { count: AtomicU32::new(0), lock: Mutex::new(()), bell: Condvar::new() }
     }
 
-    /// Returns when `ready` is true. Whoever makes it true does so with a `SeqCst` write and then calls [`Sleepers::wake`]; `ready` reads it `SeqCst`. Then
-    /// either the sleeper sees the write, or the writer sees that somebody sleeps.
+    /// Returns when `ready` is true. Whoever makes it true does so with a `SeqCst` write and then calls
+    /// [`Sleepers::wake`]; `ready` reads it `SeqCst`. Then either the sleeper sees the write, or the writer sees that
+    /// somebody sleeps.
     fn wait_until(&self, patience: Patience, ready: impl Fn() -> bool) {
         if spin_until(patience, &ready) {
             return;

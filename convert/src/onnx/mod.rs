@@ -1,0 +1,21 @@
+//! ONNX: model files, and their lowering to our operators.
+//!
+//! Reading goes from bytes through [`wire`] (limits) and [`proto`] (messages) to [`model`] (names resolved, functions
+//! inlined), which is what lowering works on.
+
+pub mod attribute;
+mod build;
+pub mod external;
+pub mod model;
+mod order;
+pub mod proto;
+pub mod read;
+mod scope;
+pub mod tensor;
+#[cfg(test)]
+mod tests;
+pub mod types;
+pub mod wire;
+
+pub use model::{Graph, Model, Node, Port, Value};
+pub use types::{Extent, ValueType};
