@@ -8,6 +8,7 @@ pub mod math;
 pub mod parallel;
 mod scratch;
 pub mod simd;
+pub mod transpose;
 
 pub use activation::Activation;
 pub use isa::Isa;

@@ -3,6 +3,7 @@
 
 pub mod activation;
 mod context;
+pub mod strided;
 #[cfg(test)]
 pub mod testing;
 mod walk;
@@ -171,4 +172,5 @@ macro_rules! ops {
 
 ops! {
     Reshape(attributes_as_reshape): reshape;
+    Transpose(attributes_as_transpose): transpose;
 }

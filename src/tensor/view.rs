@@ -71,6 +71,12 @@ impl<'a> View<'a> {
         // SAFETY: by construction the bytes are valid, unchanged and aligned for 'a; every bit pattern is a valid T.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().cast(), self.len / size_of::<T>()) }
     }
+
+    /// The elements as words of their size, for operators that only move them. Panics if `T` has another size.
+    pub fn words<T: Element>(&self) -> &'a [T] {
+        assert!(size_of::<T>() == self.dtype.size(), "tensor of {} read as words of {}", self.dtype, T::DTYPE);
+        View { dtype: T::DTYPE, ..*self }.slice()
+    }
 }
 
 impl<'a> OutView<'a> {
@@ -208,6 +214,24 @@ impl<'a, T: Element> Tile<'a, T> {
         }
     }
 
+    /// The tile's elements of rows `rows` (counted in the whole output), if they follow each other without gaps. Panics
+    /// outside the tile.
+    pub fn whole_rows(&mut self, rows: &Range<usize>) -> Option<&mut [T]> {
+        let (first, _) = self.rectangle(rows, &(0..self.width));
+        // SAFETY: the rows lie inside the tile, which nobody else can reach during 'a, and have no gaps; `self` is
+        // borrowed exclusively.
+        (self.width == self.stride).then(|| unsafe { std::slice::from_raw_parts_mut(first, rows.len() * self.width) })
+    }
+
+    /// First element of the rectangle `rows` x `cols` (rows counted in the whole output, columns in the tile) and the
+    /// distance between its rows, for kernels that write through pointers. Panics if it reaches outside the tile.
+    pub fn rectangle(&mut self, rows: &Range<usize>, cols: &Range<usize>) -> (*mut T, usize) {
+        assert!(self.first_row <= rows.start && rows.start <= rows.end && rows.end <= self.first_row + self.rows);
+        assert!(cols.start <= cols.end && cols.end <= self.width, "columns {cols:?} are outside the tile");
+        let offset = (rows.start - self.first_row) * self.stride + cols.start;
+        (self.ptr.as_ptr().wrapping_add(offset), self.stride)
+    }
+
     /// All elements of a tile that spans whole rows. Panics if it does not.
     pub fn into_slice(self) -> &'a mut [T] {
         assert!(self.width == self.stride || self.rows <= 1, "the tile is not contiguous");
@@ -270,6 +294,11 @@ impl<'a> Args<'a> {
         self.view(input).expect("a required input is present").slice()
     }
 
+    /// Elements of a required input as words; see [`View::words`]. Panics if it is absent.
+    pub fn words<T: Element>(&self, input: usize) -> &'a [T] {
+        self.view(input).expect("a required input is present").words()
+    }
+
     /// Elements of an optional input. Panics if it is of another type.
     pub fn optional<T: Element>(&self, input: usize) -> Option<&'a [T]> {
         self.view(input).map(|v| v.slice())
@@ -285,6 +314,13 @@ impl<'a> Args<'a> {
 
     /// This part's tile of an output of any element type, as bytes. Panics if it was taken before.
     pub fn output_bytes(&mut self, output: usize) -> Tile<'a, u8> {
+        self.take(output)
+    }
+
+    /// This part's tile of an output as words; see [`View::words`]. Panics if it was taken before.
+    pub fn output_words<T: Element>(&mut self, output: usize) -> Tile<'a, T> {
+        let dtype = self.outputs[output].dtype;
+        assert!(size_of::<T>() == dtype.size(), "tensor of {dtype} written as words of {}", T::DTYPE);
         self.take(output)
     }
 

@@ -1,0 +1,322 @@
+//! Transposing matrices of elements of 1, 2, 4 or 8 bytes: tiles that fit in registers, inside blocks that fit in the
+//! first-level cache; and the narrow matrices of two or three rows or columns that interleaved channels are.
+#![allow(unsafe_code, reason = "tiles are loaded and stored through pointers, with intrinsics")]
+
+use super::isa::Isa;
+use super::simd::{Machine, Work};
+use crate::tensor::{Element, Tile};
+use std::ops::Range;
+
+/// Elements along each side of a block: a block of the widest elements and its transpose fit in the first-level cache.
+const BLOCK: usize = 64;
+
+/// A matrix inside `from`, whose rows begin `stride` elements apart.
+#[derive(Clone, Copy)]
+pub struct Source<'a, T> {
+    /// The elements, from the matrix's first one on.
+    pub from: &'a [T],
+    /// Distance between the first elements of neighbouring rows.
+    pub stride: usize,
+}
+
+/// Writes the transpose of a matrix to the rectangle `rows` x `cols` of a tile (rows counted in the whole output,
+/// columns in the tile). Panics if the matrix lacks an element or the rectangle reaches outside the tile.
+pub fn transpose<T: Element>(
+    isa: Isa,
+    source: Source<'_, T>,
+    to: &mut Tile<'_, T>,
+    rows: &Range<usize>,
+    cols: &Range<usize>,
+) {
+    let (m, n) = (rows.len(), cols.len());
+    if m == 0 || n == 0 {
+        return;
+    }
+    match (m, n) {
+        (_, 2) if to.cols().len() == 2 && interleave::<T, 2>(isa, source, to, rows) => return,
+        (_, 3) if to.cols().len() == 3 && interleave::<T, 3>(isa, source, to, rows) => return,
+        (2, _) if source.stride == 2 => return separate::<T, 2>(isa, source, to, rows, cols),
+        (3, _) if source.stride == 3 => return separate::<T, 3>(isa, source, to, rows, cols),
+        _ => {}
+    }
+    let end = source.stride.checked_mul(n - 1).and_then(|last| last.checked_add(m));
+    assert!(end.is_some_and(|end| end <= source.from.len()), "the matrix reaches outside its memory");
+    let (dst, dst_stride) = to.rectangle(rows, cols);
+    let job = Job { src: source.from.as_ptr(), stride: source.stride, dst, dst_stride, rows: m, cols: n };
+    // SAFETY: all elements of the matrix and of the rectangle were just checked to be there; the tile is borrowed
+    // exclusively.
+    unsafe { job.run(isa) }
+}
+
+/// Interleaves `N` source rows; false if the destination rows are not contiguous.
+fn interleave<T: Element, const N: usize>(
+    isa: Isa,
+    source: Source<'_, T>,
+    to: &mut Tile<'_, T>,
+    rows: &Range<usize>,
+) -> bool {
+    let Some(to) = to.whole_rows(rows) else { return false };
+    let from: [&[T]; N] = std::array::from_fn(|c| &source.from[c * source.stride..][..rows.len()]);
+    isa.dispatch(Interleave { from, to: to.as_chunks_mut().0 });
+    true
+}
+
+struct Interleave<'a, T, const N: usize> {
+    from: [&'a [T]; N],
+    to: &'a mut [[T; N]],
+}
+
+impl<T: Element, const N: usize> Work for Interleave<'_, T, N> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<M: Machine>(self) {
+        let n = self.to.len();
+        let mut from = self.from;
+        for c in 0..N {
+            from[c] = &from[c][..n];
+        }
+        for i in 0..n {
+            for c in 0..N {
+                self.to[i][c] = from[c][i];
+            }
+        }
+    }
+}
+
+/// Takes apart source rows of `N` elements that follow each other.
+fn separate<T: Element, const N: usize>(
+    isa: Isa,
+    source: Source<'_, T>,
+    to: &mut Tile<'_, T>,
+    rows: &Range<usize>,
+    cols: &Range<usize>,
+) {
+    for block in cols.clone().step_by(BLOCK * BLOCK) {
+        let block = block..(block + BLOCK * BLOCK).min(cols.end);
+        let from = source.from[(block.start - cols.start) * N..][..block.len() * N].as_chunks::<N>().0;
+        for (c, row) in rows.clone().enumerate() {
+            isa.dispatch(Separate { from, c, to: &mut to.row(row)[block.clone()] });
+        }
+    }
+}
+
+struct Separate<'a, T, const N: usize> {
+    from: &'a [[T; N]],
+    c: usize,
+    to: &'a mut [T],
+}
+
+impl<T: Element, const N: usize> Work for Separate<'_, T, N> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<M: Machine>(self) {
+        let c = self.c.min(N - 1);
+        for (to, from) in self.to.iter_mut().zip(self.from) {
+            *to = from[c];
+        }
+    }
+}
+
+/// A matrix and where its transpose goes: `dst[r][c] = src[c][r]`.
+#[derive(Clone, Copy)]
+struct Job<T> {
+    src: *const T,
+    stride: usize,
+    dst: *mut T,
+    dst_stride: usize,
+    rows: usize,
+    cols: usize,
+}
+
+impl<T: Element> Job<T> {
+    /// # Safety
+    /// All elements of the matrix can be read and all of its transpose written, and they do not overlap.
+    unsafe fn run(self, isa: Isa) {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            return match size_of::<T>() {
+                1 => x86::run::<T, 1, 16>(isa, self),
+                2 => x86::run::<T, 2, 8>(isa, self),
+                4 => x86::run::<T, 4, 4>(isa, self),
+                _ => x86::run::<T, 8, 2>(isa, self),
+            };
+            #[cfg(not(target_arch = "x86_64"))]
+            self.blocks(8, 8, |job| job.plain())
+        }
+    }
+
+    /// Covers the matrix with tiles of exactly `height` x `width` (rows and columns of the transpose), block by block;
+    /// the last tiles overlap their neighbours. Smaller matrices are transposed element by element.
+    ///
+    /// # Safety
+    /// As for [`Job::run`]; `tile` may rely on that for the job it is given.
+    #[inline(always)]
+    unsafe fn blocks(self, height: usize, width: usize, tile: impl Fn(Job<T>)) {
+        if self.rows < height || self.cols < width {
+            // SAFETY: passed on to the caller.
+            return unsafe { self.plain() };
+        }
+        for block_row in (0..self.rows).step_by(BLOCK) {
+            for block_col in (0..self.cols).step_by(BLOCK) {
+                for c in (block_col..self.cols.min(block_col + BLOCK)).step_by(width) {
+                    let c = c.min(self.cols - width);
+                    for r in (block_row..self.rows.min(block_row + BLOCK)).step_by(height) {
+                        let r = r.min(self.rows - height);
+                        // SAFETY: the tile lies inside the matrix.
+                        let (src, dst) =
+                            unsafe { (self.src.add(c * self.stride + r), self.dst.add(r * self.dst_stride + c)) };
+                        tile(Job { src, dst, rows: height, cols: width, ..self });
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Job::run`].
+    unsafe fn plain(self) {
+        for r in 0..self.rows {
+            for c in 0..self.cols {
+                // SAFETY: both elements exist, as the caller vouches.
+                unsafe { *self.dst.add(r * self.dst_stride + c) = *self.src.add(c * self.stride + r) };
+            }
+        }
+    }
+}
+
+/// Tiles of 16-byte rows. Interleaving (`unpack`) rows i and i + S/2 for all i, log2(S) times over, transposes S rows of
+/// S elements; 32-byte registers do so with two tiles side by side.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Element, Isa, Job};
+    use std::arch::x86_64::*;
+
+    /// Transposes with elements of `SIZE` bytes, `S` to a row of 16 bytes.
+    ///
+    /// # Safety
+    /// As for [`Job::run`].
+    pub unsafe fn run<T: Element, const SIZE: usize, const S: usize>(isa: Isa, job: Job<T>) {
+        // SAFETY: passed on to the caller; AVX2 is available where it is used.
+        unsafe {
+            if matches!(isa, Isa::Avx2 | Isa::Avx512) && isa.is_available() && job.cols >= 2 * S {
+                wide::<T, SIZE, S>(job);
+            } else {
+                job.blocks(S, S, |tile| narrow_tile::<T, SIZE, S>(tile));
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Job::run`], on a CPU with AVX2.
+    #[target_feature(enable = "avx2")]
+    unsafe fn wide<T: Element, const SIZE: usize, const S: usize>(job: Job<T>) {
+        // SAFETY: passed on to the caller.
+        unsafe { job.blocks(S, 2 * S, |tile| wide_tile::<T, SIZE, S>(tile)) }
+    }
+
+    /// # Safety
+    /// As for [`Job::run`]; the transpose has S rows and S columns.
+    #[inline]
+    unsafe fn narrow_tile<T: Element, const SIZE: usize, const S: usize>(job: Job<T>) {
+        // SAFETY: rows of the matrix and of its transpose have 16 bytes, as the caller vouches.
+        unsafe {
+            let mut rows: [__m128i; S] = std::array::from_fn(|i| _mm_loadu_si128(job.src.add(i * job.stride).cast()));
+            for _ in 0..S.ilog2() {
+                let old = rows;
+                for i in 0..S / 2 {
+                    (rows[2 * i], rows[2 * i + 1]) = unpack::<SIZE>(old[i], old[i + S / 2]);
+                }
+            }
+            for (r, row) in rows.into_iter().enumerate() {
+                _mm_storeu_si128(job.dst.add(r * job.dst_stride).cast(), row);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Job::run`], on a CPU with AVX2; the transpose has S rows and 2 S columns.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn wide_tile<T: Element, const SIZE: usize, const S: usize>(job: Job<T>) {
+        // SAFETY: rows of the matrix have 16 bytes and those of its transpose 32, as the caller vouches.
+        unsafe {
+            let mut rows = [_mm256_setzero_si256(); S];
+            for i in 0..S {
+                let (low, high) = (job.src.add(i * job.stride), job.src.add((i + S) * job.stride));
+                rows[i] = _mm256_loadu2_m128i(high.cast(), low.cast());
+            }
+            for _ in 0..S.ilog2() {
+                let old = rows;
+                for i in 0..S / 2 {
+                    (rows[2 * i], rows[2 * i + 1]) = unpack_wide::<SIZE>(old[i], old[i + S / 2]);
+                }
+            }
+            for (r, row) in rows.into_iter().enumerate() {
+                _mm256_storeu_si256(job.dst.add(r * job.dst_stride).cast(), row);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn unpack<const SIZE: usize>(a: __m128i, b: __m128i) -> (__m128i, __m128i) {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe {
+            match SIZE {
+                1 => (_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)),
+                2 => (_mm_unpacklo_epi16(a, b), _mm_unpackhi_epi16(a, b)),
+                4 => (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b)),
+                _ => (_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b)),
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn unpack_wide<const SIZE: usize>(a: __m256i, b: __m256i) -> (__m256i, __m256i) {
+        match SIZE {
+            1 => (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)),
+            2 => (_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)),
+            4 => (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b)),
+            _ => (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::{Args, DType, Grid, OutView};
+
+    fn check<T: Element>(dtype: DType, element: impl Fn(usize) -> T) {
+        for (m, n) in [(1, 1), (3, 50), (50, 3), (2, 9), (9, 2), (8, 8), (4, 70), (33, 17), (130, 65), (65, 200)] {
+            for extra in [0, 3] {
+                let stride = m + extra;
+                let from: Vec<T> = (0..stride * n).map(&element).collect();
+                for isa in Isa::available() {
+                    let mut bytes = crate::tensor::Buffer::zeroed((n + extra) * m * size_of::<T>()).unwrap();
+                    let out = OutView::new(&mut bytes, dtype);
+                    let grid = Grid::rows(m, 1);
+                    // SAFETY: the only arguments.
+                    let mut args = unsafe { Args::new(&[], std::slice::from_ref(&out), out, &mut [], grid, 0) };
+                    let mut tile = args.output_words::<T>(0);
+                    transpose(isa, Source { from: &from, stride }, &mut tile, &(0..m), &(extra..n + extra));
+                    for r in 0..m {
+                        let want: Vec<T> = (0..n).map(|c| from[c * stride + r]).collect();
+                        assert_eq!(tile.row(r)[extra..], want, "{m} x {n} of {dtype} on {isa}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_size_of_element() {
+        check(DType::U8, |i| (i * 7 + i / 256) as u8);
+        check(DType::I16, |i| i as i16);
+        check(DType::F32, |i| i as f32);
+        check(DType::F64, |i| i as f64);
+    }
+}
