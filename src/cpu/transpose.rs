@@ -7,8 +7,12 @@ use super::simd::{Machine, Work};
 use crate::tensor::{Element, Tile};
 use std::ops::Range;
 
-/// Elements along each side of a block: a block of the widest elements and its transpose fit in the first-level cache.
+/// Columns of the transpose that are finished before the next ones: their lines stay in the first-level cache.
 const BLOCK: usize = 64;
+
+/// Bytes of a cache line. Tiles advance so that each source line is used up at once and few destination lines are open,
+/// since at distances near powers of two most lines compete for the same places in the cache.
+const LINE: usize = 64;
 
 /// A matrix inside `from`, whose rows begin `stride` elements apart.
 #[derive(Clone, Copy)]
@@ -92,19 +96,14 @@ fn separate<T: Element, const N: usize>(
     rows: &Range<usize>,
     cols: &Range<usize>,
 ) {
-    for block in cols.clone().step_by(BLOCK * BLOCK) {
-        let block = block..(block + BLOCK * BLOCK).min(cols.end);
-        let from = source.from[(block.start - cols.start) * N..][..block.len() * N].as_chunks::<N>().0;
-        for (c, row) in rows.clone().enumerate() {
-            isa.dispatch(Separate { from, c, to: &mut to.row(row)[block.clone()] });
-        }
-    }
+    let from = source.from[..N * cols.len()].as_chunks().0;
+    let to = to.neighbours::<N>(rows.start).map(|row| &mut row[cols.clone()]);
+    isa.dispatch(Separate { from, to });
 }
 
 struct Separate<'a, T, const N: usize> {
     from: &'a [[T; N]],
-    c: usize,
-    to: &'a mut [T],
+    to: [&'a mut [T]; N],
 }
 
 impl<T: Element, const N: usize> Work for Separate<'_, T, N> {
@@ -112,9 +111,12 @@ impl<T: Element, const N: usize> Work for Separate<'_, T, N> {
 
     #[inline(always)]
     fn run<M: Machine>(self) {
-        let c = self.c.min(N - 1);
-        for (to, from) in self.to.iter_mut().zip(self.from) {
-            *to = from[c];
+        let n = self.from.len();
+        let mut to = self.to.map(|row| &mut row[..n]);
+        for i in 0..n {
+            for c in 0..N {
+                to[c][i] = self.from[i][c];
+            }
         }
     }
 }
@@ -159,11 +161,12 @@ impl<T: Element> Job<T> {
             // SAFETY: passed on to the caller.
             return unsafe { self.plain() };
         }
-        for block_row in (0..self.rows).step_by(BLOCK) {
-            for block_col in (0..self.cols).step_by(BLOCK) {
-                for c in (block_col..self.cols.min(block_col + BLOCK)).step_by(width) {
+        let line = LINE / size_of::<T>();
+        for block in (0..self.cols).step_by(BLOCK) {
+            for row in (0..self.rows).step_by(line) {
+                for c in (block..self.cols.min(block + BLOCK)).step_by(width) {
                     let c = c.min(self.cols - width);
-                    for r in (block_row..self.rows.min(block_row + BLOCK)).step_by(height) {
+                    for r in (row..self.rows.min(row + line)).step_by(height) {
                         let r = r.min(self.rows - height);
                         // SAFETY: the tile lies inside the matrix.
                         let (src, dst) =

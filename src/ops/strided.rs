@@ -175,7 +175,8 @@ impl StridedCopy {
             let count = (self.rows.extent - first).min(rows.end - row);
             let start = self.offset.wrapping_add_signed(self.before.distance(outer));
             let start = start.wrapping_add_signed(first as isize * self.rows.stride);
-            let mut matrix = Matrix { isa, from, tile: &mut tile, rows: row..row + count, axes: (self.rows, self.cols) };
+            let mut matrix =
+                Matrix { isa, from, tile: &mut tile, rows: row..row + count, axes: (self.rows, self.cols) };
             if self.between.numel() == 1 {
                 let start = start.wrapping_add_signed(cells.start as isize * self.cols.stride);
                 matrix.copy(start, 0..cells.len());
@@ -219,7 +220,8 @@ impl<T: Element> Matrix<'_, '_, T> {
             }
             (stride, _) if stride > 1 => {
                 let step = stride as usize;
-                let copy = |to: &mut [T], from: &[T]| to.iter_mut().zip(from.iter().step_by(step)).for_each(|(t, f)| *t = *f);
+                let copy =
+                    |to: &mut [T], from: &[T]| to.iter_mut().zip(from.iter().step_by(step)).for_each(|(t, f)| *t = *f);
                 self.each_row(start, cols, |from, start, to| copy(to, &from[start..]));
             }
             (stride, _) => self.each_row(start, cols, |from, start, to| {

@@ -214,6 +214,15 @@ impl<'a, T: Element> Tile<'a, T> {
         }
     }
 
+    /// The tile's elements of `N` neighbouring rows, from row `first` (counted in the whole output) on. Panics outside the
+    /// tile.
+    pub fn neighbours<const N: usize>(&mut self, first: usize) -> [&mut [T]; N] {
+        let (start, stride) = self.rectangle(&(first..first + N), &(0..self.width));
+        // SAFETY: the rows lie inside the tile, which nobody else can reach during 'a, and do not overlap; `self` is
+        // borrowed exclusively.
+        std::array::from_fn(|i| unsafe { std::slice::from_raw_parts_mut(start.add(i * stride), self.width) })
+    }
+
     /// The tile's elements of rows `rows` (counted in the whole output), if they follow each other without gaps. Panics
     /// outside the tile.
     pub fn whole_rows(&mut self, rows: &Range<usize>) -> Option<&mut [T]> {
