@@ -1,6 +1,6 @@
 use super::*;
 use crate::ops::testing::{Random, check as check_op, infer_error};
-use crate::ops::{Op, Tensor};
+use crate::ops::Tensor;
 use crate::tensor::{Element, Sym};
 
 /// Element by element, with coordinates.
