@@ -5,9 +5,12 @@
     unused_qualifications,
     clippy::all,
     clippy::undocumented_unsafe_blocks,
+    clippy::allow_attributes_without_reason,
+    clippy::missing_safety_doc,
+    deprecated,
+    mismatched_lifetime_syntaxes,
     reason = "generated code"
 )]
-#![allow(clippy::missing_safety_doc, deprecated, mismatched_lifetime_syntaxes, reason = "generated code")]
 
 #[rustfmt::skip]
 mod model_generated;

@@ -257,10 +257,11 @@ mod tests {
         assert_eq!(fixed(&[4, 1, 3]).broadcast(&fixed(&[5, 1])).unwrap(), fixed(&[4, 5, 3]));
         assert_eq!(fixed(&[0, 1]).broadcast(&fixed(&[1, 7])).unwrap(), fixed(&[0, 7]));
         assert_eq!(fixed(&[]).broadcast(&fixed(&[2])).unwrap(), fixed(&[2]));
-        assert_eq!(shape(&[n.clone()]).broadcast(&fixed(&[1])).unwrap(), shape(&[n.clone()]));
-        assert_eq!(shape(&[n.clone()]).broadcast(&fixed(&[6])).unwrap(), fixed(&[6]));
-        assert_eq!(shape(&[n.clone()]).broadcast(&shape(&[n.clone()])).unwrap(), shape(&[n.clone()]));
-        assert_eq!(shape(&[Dim::Unknown]).broadcast(&shape(&[n])).unwrap(), shape(&[Dim::Unknown]));
+        let named = shape(&[n]);
+        assert_eq!(named.broadcast(&fixed(&[1])).unwrap(), named);
+        assert_eq!(named.broadcast(&fixed(&[6])).unwrap(), fixed(&[6]));
+        assert_eq!(named.broadcast(&named).unwrap(), named);
+        assert_eq!(shape(&[Dim::Unknown]).broadcast(&named).unwrap(), shape(&[Dim::Unknown]));
         let message = fixed(&[2, 3]).broadcast(&fixed(&[4])).unwrap_err().to_string();
         assert!(message.contains("[2, 3] and [4]"), "{message}");
     }

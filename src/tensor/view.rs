@@ -115,8 +115,8 @@ impl<'a> OutView<'a> {
     unsafe fn tile<T: Element>(&self, grid: &Grid, part: usize) -> Tile<'a, T> {
         let len = self.len / size_of::<T>();
         let cells = grid.rows * grid.cols;
-        assert!(cells == 0 && len == 0 || cells != 0 && len % cells == 0, "the grid does not divide the output");
-        let cell = if cells == 0 { 0 } else { len / cells };
+        assert!(len.is_multiple_of(cells), "the grid does not divide the output");
+        let cell = len.checked_div(cells).unwrap_or(0);
         let (rows, cols) = grid.ranges(part);
         let stride = grid.cols * cell;
         let ptr = if rows.is_empty() || cols.is_empty() {
