@@ -45,6 +45,14 @@ pub struct Source<'a> {
     pub view: View<'a>,
 }
 
+impl Source<'_> {
+    /// No elements; fills tables.
+    pub const EMPTY: Source<'static> = Source {
+        info: TensorInfo { dtype: crate::tensor::DType::U8, dims: crate::tensor::Dims::SCALAR },
+        view: View::EMPTY,
+    };
+}
+
 /// Provides memory for a graph's outputs once their sizes are known.
 pub trait Sink {
     /// Memory for output `index`, `len` bytes.

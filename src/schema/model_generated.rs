@@ -6982,6 +6982,7 @@ impl<'a> ::flatbuffers::Follow<'a> for Loop<'a> {
 
 impl<'a> Loop<'a> {
   pub const VT_BODY: ::flatbuffers::VOffsetT = 4;
+  pub const VT_CARRIED: ::flatbuffers::VOffsetT = 6;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -6993,6 +6994,7 @@ impl<'a> Loop<'a> {
     args: &'args LoopArgs
   ) -> ::flatbuffers::WIPOffset<Loop<'bldr>> {
     let mut builder = LoopBuilder::new(_fbb);
+    builder.add_carried(args.carried);
     builder.add_body(args.body);
     builder.finish()
   }
@@ -7005,6 +7007,13 @@ impl<'a> Loop<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(Loop::VT_BODY, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn carried(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Loop::VT_CARRIED, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Loop<'_> {
@@ -7014,18 +7023,21 @@ impl ::flatbuffers::Verifiable for Loop<'_> {
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
      .visit_field::<u32>("body", Self::VT_BODY, false)?
+     .visit_field::<u32>("carried", Self::VT_CARRIED, false)?
      .finish();
     Ok(())
   }
 }
 pub struct LoopArgs {
     pub body: u32,
+    pub carried: u32,
 }
 impl<'a> Default for LoopArgs {
   #[inline]
   fn default() -> Self {
     LoopArgs {
       body: 0,
+      carried: 0,
     }
   }
 }
@@ -7038,6 +7050,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LoopBuilder<'a, 'b, A> {
   #[inline]
   pub fn add_body(&mut self, body: u32) {
     self.fbb_.push_slot::<u32>(Loop::VT_BODY, body, 0);
+  }
+  #[inline]
+  pub fn add_carried(&mut self, carried: u32) {
+    self.fbb_.push_slot::<u32>(Loop::VT_CARRIED, carried, 0);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> LoopBuilder<'a, 'b, A> {
@@ -7058,6 +7074,7 @@ impl ::core::fmt::Debug for Loop<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("Loop");
       ds.field("body", &self.body());
+      ds.field("carried", &self.carried());
       ds.finish()
   }
 }

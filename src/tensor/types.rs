@@ -130,6 +130,9 @@ pub struct Dims {
 }
 
 impl Dims {
+    /// The dimensions of a scalar: none.
+    pub const SCALAR: Dims = Dims { len: 0, dims: [0; MAX_RANK] };
+
     /// The given dimensions. Panics above [`MAX_RANK`].
     pub fn new(dims: &[usize]) -> Self {
         let mut out = Dims::default();

@@ -40,6 +40,10 @@ unsafe impl Send for OutView<'_> {}
 unsafe impl Sync for OutView<'_> {}
 
 impl<'a> View<'a> {
+    /// No bytes.
+    pub const EMPTY: View<'static> =
+        View { ptr: NonNull::<u64>::dangling().cast(), len: 0, dtype: DType::U8, life: PhantomData };
+
     /// A view of `bytes`. Panics if they are not aligned for `dtype`.
     pub fn new(bytes: &'a [u8], dtype: DType) -> Self {
         assert!(bytes.as_ptr().align_offset(dtype.size()) == 0, "misaligned tensor data");
