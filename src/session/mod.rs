@@ -1,0 +1,248 @@
+//! What an application holds: a runtime (threads), models (files), sessions (models prepared for a device) and contexts
+//! (the memory of one run at a time). Children keep their parents alive.
+
+mod io;
+mod model;
+
+pub use io::{Input, Output};
+pub use model::{Model, OpenOptions, Port, PortDim};
+
+use crate::cpu::isa::Isa;
+use crate::cpu::parallel::Gang;
+use crate::error::{Error, Result};
+use crate::exec::{Control, Executor, Prepared, Source, Workspace};
+use crate::graph::GraphId;
+use crate::ops::TensorInfo;
+use crate::plan::{Limits, SharedSegment};
+use crate::tensor::{Bindings, Buffer, Dims};
+use io::{CallerOutputs, copy_if_needed, source};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Threads that sessions share.
+pub struct Runtime {
+    gang: Gang,
+}
+
+impl Runtime {
+    /// A runtime with `threads` threads, the caller of a run included; 0 means all cores that the process may use.
+    ///
+    /// # Errors
+    /// More than 1024 threads, or the system refuses to start one.
+    pub fn new(threads: usize) -> Result<Arc<Runtime>> {
+        Ok(Arc::new(Runtime { gang: Gang::new(threads)? }))
+    }
+
+    /// Number of threads, the caller of a run included.
+    pub fn threads(&self) -> usize {
+        self.gang.size()
+    }
+}
+
+/// How a session runs its model.
+#[derive(Clone)]
+pub struct SessionOptions {
+    /// Threads to use; None starts a runtime of this session's own.
+    pub runtime: Option<Arc<Runtime>>,
+    /// Threads of the session's own runtime; 0 means all cores that the process may use.
+    pub threads: usize,
+    /// Most bytes of activations and workspace of one context.
+    pub max_memory: usize,
+    /// Most contexts that [`Session::run`] keeps for concurrent callers; further callers wait for none: they get a
+    /// context that is freed after the run.
+    pub max_contexts: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        let max_memory = Limits::default().max_memory;
+        SessionOptions { runtime: None, threads: 0, max_memory, max_contexts: 8 }
+    }
+}
+
+/// A model prepared for a device: immutable, used by any number of threads at once.
+pub struct Session {
+    model: Arc<Model>,
+    runtime: Arc<Runtime>,
+    prepared: Prepared,
+    max_contexts: usize,
+    idle: Mutex<Vec<Memory>>,
+}
+
+/// Memory of one run at a time.
+#[derive(Default)]
+struct Memory {
+    workspace: Workspace,
+    /// The segment of the last run's shapes.
+    last: Option<(Vec<Dims>, SharedSegment)>,
+    /// Contiguous copies of inputs that cannot be used in place.
+    copied: Vec<Option<Buffer>>,
+    /// Results that go to memory where they cannot be written in place.
+    staged: Vec<Option<Buffer>>,
+    copies: u64,
+}
+
+impl Session {
+    /// Prepares a model.
+    ///
+    /// # Errors
+    /// [`Unsupported`](Status::Unsupported) if an operator cannot run on this device; `INFER_ISA` names an instruction
+    /// set that the CPU lacks; threads cannot be started.
+    pub fn new(model: &Arc<Model>, options: &SessionOptions) -> Result<Arc<Session>> {
+        let isa = Isa::from_env()?;
+        let runtime = match &options.runtime {
+            Some(runtime) => runtime.clone(),
+            None => Runtime::new(options.threads)?,
+        };
+        let limits = Limits { max_memory: options.max_memory };
+        let prepared = Prepared::new(model.program.clone(), isa, limits);
+        let (model, max_contexts) = (model.clone(), options.max_contexts);
+        Ok(Arc::new(Session { model, runtime, prepared, max_contexts, idle: Mutex::default() }))
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Number of threads of a run, the caller included.
+    pub fn threads(&self) -> usize {
+        self.runtime.threads()
+    }
+
+    /// Resolves the plan for inputs of these element types and dimensions now rather than in their first run.
+    pub fn prepare(&self, inputs: &[TensorInfo]) -> Result<()> {
+        self.check_inputs(inputs.iter().copied())?;
+        self.prepared.first(GraphId(0), inputs.iter().copied()).map(drop)
+    }
+
+    /// Bytes of activations and workspace that the first segment for these inputs needs, and the least that any
+    /// placement would need.
+    pub fn memory(&self, inputs: &[TensorInfo]) -> Result<(usize, usize)> {
+        self.check_inputs(inputs.iter().copied())?;
+        let segment = self.prepared.first(GraphId(0), inputs.iter().copied())?;
+        Ok((segment.arena_bytes, segment.live_bytes))
+    }
+
+    /// Runs the model with memory from an internal pool; safe to call from any number of threads.
+    ///
+    /// # Errors
+    /// [`Shape`](Status::Shape), [`Dtype`](Status::Dtype) or [`InvalidArgument`](Status::InvalidArgument) if inputs or
+    /// outputs do not fit, [`BufferTooSmall`](Status::BufferTooSmall) if an output's memory is too small (its
+    /// [`Output::info`] then tells what is needed), [`Cancelled`](Status::Cancelled), [`NoMemory`](Status::NoMemory).
+    pub fn run(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>], control: Control<'_>) -> Result<()> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = idle().pop().unwrap_or_default();
+        let result = self.run_in(&mut memory, inputs, outputs, control);
+        let mut idle = idle();
+        if idle.len() < self.max_contexts {
+            idle.push(memory);
+        }
+        result
+    }
+
+    fn run_in(
+        &self,
+        memory: &mut Memory,
+        inputs: &[Input<'_>],
+        outputs: &mut [Output<'_>],
+        control: Control<'_>,
+    ) -> Result<()> {
+        if outputs.len() != self.model.outputs().len() {
+            let (got, want) = (outputs.len(), self.model.outputs().len());
+            return Err(Error::invalid(format!("{got} outputs are given; the model has {want}")));
+        }
+        let infos = inputs.iter().map(|i| TensorInfo { dtype: i.dtype, dims: i.dims });
+        let first = match memory.last.take() {
+            Some(last) if last.0.iter().eq(inputs.iter().map(|i| &i.dims)) && self.check_dtypes(inputs).is_ok() => last,
+            _ => {
+                self.check_inputs(infos.clone())?;
+                (inputs.iter().map(|i| i.dims).collect(), self.prepared.first(GraphId(0), infos)?)
+            }
+        };
+        memory.copied.resize_with(inputs.len(), || None);
+        memory.staged.resize_with(outputs.len(), || None);
+        let Memory { workspace, copied, staged, copies, .. } = memory;
+        let segment = first.1.clone();
+        for (i, (input, copy)) in inputs.iter().zip(&mut *copied).enumerate() {
+            let done = copy_if_needed(input, copy).map_err(|e| self.about("input", i, e))?;
+            *copies += u64::from(done);
+        }
+        let executor = Executor { prepared: &self.prepared, gang: &self.runtime.gang, control };
+        let mut sink = CallerOutputs { session: self, outputs, staged, copies };
+        let sources = inputs.iter().zip(&*copied).map(|(input, copy)| source(input, copy));
+        // Up to so many inputs cost no allocation.
+        let mut few = [Source::EMPTY; 8];
+        if inputs.len() <= few.len() {
+            few.iter_mut().zip(sources).for_each(|(slot, source)| *slot = source);
+            executor.run(GraphId(0), segment, workspace, &few[..inputs.len()], &mut sink)?;
+        } else {
+            executor.run(GraphId(0), segment, workspace, &sources.collect::<Vec<_>>(), &mut sink)?;
+        }
+        sink.deliver();
+        memory.last = Some(first);
+        Ok(())
+    }
+
+    fn check_dtypes(&self, inputs: &[Input<'_>]) -> Result<()> {
+        let same = inputs.iter().map(|i| i.dtype).eq(self.model.inputs().iter().map(|p| p.dtype));
+        if same { Ok(()) } else { Err(Error::dtype("an input's element type differs")) }
+    }
+
+    fn check_inputs(&self, infos: impl ExactSizeIterator<Item = TensorInfo>) -> Result<()> {
+        let program = self.model.program();
+        let entry = program.entry();
+        if infos.len() != entry.inputs.len() {
+            let (got, want) = (infos.len(), entry.inputs.len());
+            return Err(Error::invalid(format!("{got} inputs are given; the model has {want}")));
+        }
+        let mut bindings = Bindings::new(program.sym_dims.len());
+        for (i, (info, &id)) in infos.zip(&entry.inputs).enumerate() {
+            let declared = &entry.value(id).ty;
+            if info.dtype != declared.dtype {
+                let e = Error::dtype(format!("{} is given; the model takes {}", info.dtype, declared.dtype));
+                return Err(self.about("input", i, e));
+            }
+            info.byte_len().map_err(|e| self.about("input", i, e))?;
+            program.bind(declared, &info.dims, &mut bindings).map_err(|e| self.about("input", i, e))?;
+        }
+        Ok(())
+    }
+
+    fn about(&self, what: &str, index: usize, e: Error) -> Error {
+        let ports = if what == "input" { self.model.inputs() } else { self.model.outputs() };
+        e.context(format!("{what} {index} '{}'", ports.get(index).map_or("", |p| &p.name)))
+    }
+}
+
+/// Memory for runs of one session by one thread at a time; repeated runs of one shape allocate nothing.
+pub struct Context {
+    session: Arc<Session>,
+    memory: Memory,
+}
+
+impl Context {
+    /// A context of a session.
+    pub fn new(session: &Arc<Session>) -> Context {
+        Context { session: session.clone(), memory: Memory::default() }
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Runs the model; see [`Session::run`].
+    pub fn run(&mut self, inputs: &[Input<'_>], outputs: &mut [Output<'_>], control: Control<'_>) -> Result<()> {
+        self.session.run_in(&mut self.memory, inputs, outputs, control)
+    }
+
+    /// How often an input or output had to be copied because it was strided or misaligned.
+    pub fn copies(&self) -> u64 {
+        self.memory.copies
+    }
+
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        self.memory.workspace.bytes()
+    }
+}

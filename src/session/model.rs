@@ -1,0 +1,119 @@
+//! Opened model files.
+
+use crate::error::Result;
+use crate::graph::{Program, State, ValueId};
+use crate::model::{self, Mode, ReadOptions};
+use crate::tensor::{Blob, DType, Dim};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How a model is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// Mapped or copied.
+    pub mode: Mode,
+    /// Also check the hashes of the weights, which reads the whole file.
+    pub verify_data: bool,
+}
+
+/// An opened model file: immutable, shared by any number of sessions.
+pub struct Model {
+    pub(super) program: Arc<Program>,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+}
+
+/// An input or output of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// Name.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Dimensions.
+    pub dims: Vec<PortDim>,
+}
+
+/// A dimension of an input or output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortDim {
+    /// Always this extent.
+    Fixed(u64),
+    /// An extent that the caller chooses (inputs) or that follows from the inputs (outputs).
+    Named {
+        /// Name; equal names have equal extents.
+        name: String,
+        /// Smallest extent.
+        min: u64,
+        /// Largest extent, if there is one.
+        max: Option<u64>,
+    },
+    /// An extent computed from named ones, as text.
+    Expr(String),
+}
+
+impl Model {
+    /// Opens a file.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Model>> {
+        let file = model::open_path(path, options.mode)?;
+        Model::open_bytes(&file, options).map_err(|e| e.context(path.display()))
+    }
+
+    /// Opens `len` bytes from `offset` of an open file, e.g. an asset inside an application package.
+    pub fn open_fd(file: File, offset: u64, len: u64, options: &OpenOptions) -> Result<Arc<Model>> {
+        Model::open_bytes(&model::open_fd(file, offset, len, options.mode)?, options)
+    }
+
+    /// Opens a model file that is in memory. Weights are used in place if the bytes start on a cache line.
+    pub fn open_bytes(file: &Blob, options: &OpenOptions) -> Result<Arc<Model>> {
+        let program = model::read(file, &ReadOptions { verify_data: options.verify_data })?;
+        Ok(Model::from_program(program))
+    }
+
+    /// A model from a program that the verifier has accepted.
+    pub fn from_program(program: Program) -> Arc<Model> {
+        let entry = program.entry();
+        let ports = |ids: &[ValueId]| ids.iter().map(|&v| port(&program, v)).collect();
+        let (inputs, outputs) = (ports(&entry.inputs), ports(&entry.outputs));
+        Arc::new(Model { inputs, outputs, program: Arc::new(program) })
+    }
+
+    /// The model's inputs, in the order in which runs take them.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// The model's outputs, in the order in which runs give them.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// Key-value pairs stored with the model.
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.program.metadata
+    }
+
+    /// Outputs that feed inputs of the next run.
+    pub fn states(&self) -> &[State] {
+        &self.program.states
+    }
+
+    /// The graph.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+}
+
+fn port(program: &Program, id: ValueId) -> Port {
+    let value = program.entry().value(id);
+    let dim = |d: &Dim| match (d.fixed(), d.as_sym()) {
+        (Some(n), _) => PortDim::Fixed(n.max(0) as u64),
+        (_, Some(sym)) => {
+            let s = &program.sym_dims[sym.0 as usize];
+            PortDim::Named { name: s.name.clone(), min: s.min.max(0) as u64, max: s.max.map(|m| m.max(0) as u64) }
+        }
+        _ => PortDim::Expr(d.display(&|s| program.sym_name(s)).to_string()),
+    };
+    Port { name: value.name.clone(), dtype: value.ty.dtype, dims: value.ty.shape.iter().map(dim).collect() }
+}
