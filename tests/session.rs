@@ -67,7 +67,7 @@ fn strided_and_misaligned_memory_is_copied() {
     let mut strides = [0; 8];
     (strides[0], strides[1]) = (1, 2);
     let input = Input { dtype: DType::F32, dims: Dims::new(&[2, 4]), strides: Some(strides), data: &data[1..] };
-    let mut memory = vec![0u8; 33];
+    let mut memory = [0u8; 33];
     let mut outputs = [Output { data: Some(&mut memory[1..]), ..Output::default() }];
     context.run(&[input], &mut outputs, Control::default()).unwrap();
     assert_eq!(memory[1..], as_bytes(&[0., 1., 2., 3., 4., 5., 6., 7.]));

@@ -72,7 +72,11 @@ impl Header {
             return Err(Error::format(format!("the file has {got} bytes instead of {want}: it is cut off or damaged")));
         }
         let apart = self.graph.end <= self.data.start && self.graph.start >= HEADER_LEN;
-        if !apart || self.graph.start % 64 != 0 || self.data.start % 64 != 0 || self.graph.len() as u64 > MAX_GRAPH {
+        if !apart
+            || !self.graph.start.is_multiple_of(64)
+            || !self.data.start.is_multiple_of(64)
+            || self.graph.len() as u64 > MAX_GRAPH
+        {
             return Err(Error::format("the header's sections overlap or are misaligned"));
         }
         if checksum(&file[..HEADER_LEN], &file[self.graph.clone()]) != stored {

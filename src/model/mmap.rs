@@ -36,7 +36,7 @@ pub fn open_fd(file: File, offset: u64, len: u64, mode: Mode) -> Result<Blob> {
     if offset.checked_add(len).is_none_or(|end| end > size) {
         return Err(Error::invalid(format!("{len} bytes at offset {offset} of a file of {size} bytes")));
     }
-    let mode = if offset % Buffer::ALIGN as u64 == 0 { mode } else { Mode::Copy };
+    let mode = if offset.is_multiple_of(Buffer::ALIGN as u64) { mode } else { Mode::Copy };
     open(file, offset, len, mode)
 }
 
