@@ -119,14 +119,7 @@ impl<'a> OutView<'a> {
     unsafe fn tile<T: Element>(&self, grid: &Grid, part: usize) -> Tile<'a, T> {
         let len = self.len / size_of::<T>();
         let cells = grid.rows * grid.cols;
-<<<<<<< HEAD
         assert!(len.is_multiple_of(cells), "the grid does not divide the output");
-=======
-        assert!(
-            cells == 0 && len == 0 || cells != 0 && len.is_multiple_of(cells),
-            "the grid does not divide the output"
-        );
->>>>>>> a996d82 (Clippy)
         let cell = len.checked_div(cells).unwrap_or(0);
         let (rows, cols) = grid.ranges(part);
         let stride = grid.cols * cell;
