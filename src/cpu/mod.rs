@@ -1,11 +1,13 @@
 //! The machine: instruction sets, vector code, matrix products, threads. Knows nothing of operators.
 
 pub mod activation;
+pub mod conv;
 pub mod gemm;
 pub mod half;
 pub mod isa;
 pub mod math;
 pub mod parallel;
+mod parts;
 mod scratch;
 pub mod simd;
 pub mod transpose;

@@ -17,14 +17,15 @@ pub mod pack;
 mod partition;
 mod scalar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::activation::Activation;
+use super::parts::{Split, even};
 use super::simd::{Machine, Work};
 use super::{Isa, scratch};
 use crate::error::{Error, Result};
 use kernel::{Micro, PANEL, Tile};
-use partition::{DepthBlocks, Partition, columns, even, partition};
+use partition::{DepthBlocks, columns, partition};
 use std::ops::Range;
 use std::ptr;
 
@@ -103,7 +104,7 @@ impl Output {
 pub struct Gemm {
     micro: &'static Micro,
     shape: GemmShape,
-    partition: Partition,
+    partition: Split,
     blocks: DepthBlocks,
     /// Panels that a tile takes at once.
     group: usize,
@@ -136,7 +137,7 @@ impl Gemm {
 
     /// Parts, independent of each other. None where C is empty.
     pub fn parts(&self) -> usize {
-        if self.shape.m == 0 || self.shape.n == 0 { 0 } else { self.partition.row_parts * self.partition.column_parts }
+        if self.shape.m == 0 || self.shape.n == 0 { 0 } else { self.partition.parts() }
     }
 
     /// Bytes of scratch memory that a part needs.
@@ -160,9 +161,8 @@ impl Gemm {
     ///   exactly C.
     /// - `scratch` is aligned to 8 bytes and has `scratch_bytes()`.
     pub unsafe fn run_part(&self, part: usize, a: &dyn Rows, b: *const f32, out: &Output, scratch: *mut u8) {
-        let Partition { row_parts, column_parts } = self.partition;
-        let rows = even(self.shape.m, row_parts, part / column_parts);
-        let groups = even(panels(self.shape.n).div_ceil(self.group), column_parts, part % column_parts);
+        let groups = panels(self.shape.n).div_ceil(self.group);
+        let (rows, groups) = self.partition.ranges(self.shape.m, groups, part);
         // SAFETY: the caller's promises; a part has at most `most_rows` rows.
         unsafe {
             let table = scratch::slice::<*const f32>(scratch, rows.len() * self.shape.segments);
@@ -237,17 +237,9 @@ impl Gemm {
                 self.micro.tiles[tile_rows.len() - 1][group - 1](&t);
             }
         }
-        if let Some(activation) = pass.activation {
+        if pass.last && out.activation.bounds().is_none() {
             // SAFETY: these columns of C belong to this part.
-            let block = unsafe {
-                Block {
-                    data: out.data.add(rows.start * out.stride + column),
-                    stride: out.stride,
-                    rows: rows.len(),
-                    cols,
-                }
-            };
-            self.micro.isa.dispatch(Finish { activation, block });
+            self.micro.isa.dispatch(Finish { out, rows: rows.clone(), columns: column..column + cols });
         }
     }
 }
@@ -259,8 +251,7 @@ struct Pass {
     bias: *const f32,
     lo: f32,
     hi: f32,
-    /// Applied to finished columns, where it is more than the bounds.
-    activation: Option<Activation>,
+    last: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -287,43 +278,42 @@ impl Pass {
         } else {
             Addend { data: out.data, stride: out.stride }
         };
-        let bounds = if last { out.activation.bounds() } else { Activation::None.bounds() };
+        let bounds = out.activation.bounds().filter(|_| last);
         let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        Pass {
-            block: gemm.blocks.get(i),
-            addend,
-            bias: if last { out.bias } else { ptr::null() },
-            lo,
-            hi,
-            activation: (last && bounds.is_none()).then_some(out.activation),
-        }
+        Pass { block: gemm.blocks.get(i), addend, bias: if last { out.bias } else { ptr::null() }, lo, hi, last }
     }
 }
 
-/// A few columns of many rows of C.
-struct Block {
-    data: *mut f32,
-    stride: usize,
-    rows: usize,
-    cols: usize,
+/// Applies what is left of an activation, as [`Work`].
+struct Finish<'a> {
+    out: &'a Output,
+    rows: Range<usize>,
+    columns: Range<usize>,
 }
 
-/// Applies an activation to a block while it is in cache.
-struct Finish {
-    activation: Activation,
-    block: Block,
-}
-
-impl Work for Finish {
+impl Work for Finish<'_> {
     type Out = ();
 
     #[inline(always)]
     fn run<M: Machine>(self) {
-        let Block { data, stride, rows, cols } = self.block;
-        for row in 0..rows {
-            // SAFETY: the block belongs to the part that made it.
-            let values = unsafe { std::slice::from_raw_parts_mut(data.add(row * stride), cols) };
-            self.activation.map::<M>(values);
-        }
+        // SAFETY: the block belongs to the part that made this.
+        unsafe { finish_rows::<M>(self.out, self.rows, self.columns) }
+    }
+}
+
+/// Applies the activation to a block of C while it is in cache, unless it only clips: that is done when C is stored.
+///
+/// # Safety
+/// The block of C exists and belongs to the caller.
+#[inline(always)]
+pub(super) unsafe fn finish_rows<M: Machine>(out: &Output, rows: Range<usize>, columns: Range<usize>) {
+    if out.activation.bounds().is_some() {
+        return;
+    }
+    for row in rows {
+        // SAFETY: the caller's promise.
+        let values =
+            unsafe { std::slice::from_raw_parts_mut(out.data.add(row * out.stride + columns.start), columns.len()) };
+        out.activation.map::<M>(values);
     }
 }

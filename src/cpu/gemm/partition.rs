@@ -2,7 +2,7 @@
 //! that results have the same bits for any number of threads.
 
 use super::kernel::{Micro, PANEL};
-use std::ops::Range;
+use crate::cpu::parts::{Split, even};
 
 /// Thread counts for which the parts should come out even.
 const THREADS: [usize; 5] = [1, 2, 4, 8, 16];
@@ -15,19 +15,12 @@ const PART: f32 = 1_000.0;
 /// Bytes of A that a part streams repeatedly; they stay in the second-level cache.
 const A_BLOCK: usize = 320 << 10;
 
-/// Parts along the rows and along groups of panels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Partition {
-    pub row_parts: usize,
-    pub column_parts: usize,
-}
-
 /// Chooses the partition of an `m` x `groups * width` product over `k` that finishes soonest for the usual thread
 /// counts, weighing evenness against the operands that every part fetches anew.
-pub(super) fn partition(m: usize, groups: usize, width: usize, k: usize, micro: &Micro) -> Partition {
+pub(super) fn partition(m: usize, groups: usize, width: usize, k: usize, micro: &Micro) -> Split {
     let most_rows = (A_BLOCK / size_of::<f32>() / micro.depth.min(k.max(1))).max(4 * micro.rows);
     let fewest = m.div_ceil(most_rows).max(1);
-    let mut best = (Partition { row_parts: fewest, column_parts: 1 }, f32::INFINITY);
+    let mut best = (Split { row_parts: fewest, column_parts: 1 }, f32::INFINITY);
     if m == 0 || groups == 0 || m.saturating_mul(groups * width).saturating_mul(k) < SMALL {
         return best.0;
     }
@@ -40,18 +33,11 @@ pub(super) fn partition(m: usize, groups: usize, width: usize, k: usize, micro: 
             let parts = row_parts * column_parts;
             let cost = THREADS.iter().map(|&t| (parts.div_ceil(t) * t) as f32).sum::<f32>() * part;
             if cost < best.1 {
-                best = (Partition { row_parts, column_parts }, cost);
+                best = (Split { row_parts, column_parts }, cost);
             }
         }
     }
     best.0
-}
-
-/// The `i`-th of `parts` nearly equal ranges that cover `0..len`.
-pub(super) fn even(len: usize, parts: usize, i: usize) -> Range<usize> {
-    let (size, rest) = (len / parts, len % parts);
-    let start = i * size + i.min(rest);
-    start..start + size + usize::from(i < rest)
 }
 
 /// A run of K that one pass sums: `segments` of A, from each `depth` elements after the first `offset`.

@@ -86,4 +86,9 @@ impl Vector for Four {
     unsafe fn min(self, other: Self) -> Self {
         self.zip(other, |x, y| if x > y { y } else { x })
     }
+
+    #[inline(always)]
+    unsafe fn permute(self, index: &[u32]) -> Self {
+        Four(std::array::from_fn(|i| self.0[index[i] as usize % 4]))
+    }
 }

@@ -21,7 +21,8 @@ macro_rules! vector {
         $type:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident,
         $mul_add:ident, $max:ident, $min:ident,
         load_first($from:ident, $n:ident) $load_first:expr,
-        store_first($self:ident, $to:ident, $m:ident) $store_first:expr $(,)?
+        store_first($self:ident, $to:ident, $m:ident) $store_first:expr,
+        permute($this:ident, $index:ident) $permute:expr $(,)?
     ) => {
         impl Vector for $type {
             const LANES: usize = $lanes;
@@ -91,6 +92,13 @@ macro_rules! vector {
                 // SAFETY: the trait's promises. The instruction gives its second operand where one is NaN.
                 unsafe { $min(other, self) }
             }
+
+            #[inline(always)]
+            unsafe fn permute($this, $index: &[u32]) -> Self {
+                debug_assert_eq!($index.len(), $lanes);
+                // SAFETY: the trait's promises.
+                unsafe { $permute }
+            }
         }
     };
 }
@@ -100,6 +108,7 @@ vector! {
     _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
     load_first(from, n) _mm256_maskload_ps(from, first8(n)),
     store_first(self, to, n) _mm256_maskstore_ps(to, first8(n), self),
+    permute(self, index) _mm256_permutevar8x32_ps(self, _mm256_loadu_si256(index.as_ptr().cast())),
 }
 
 vector! {
@@ -107,4 +116,5 @@ vector! {
     _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps,
     load_first(from, n) _mm512_maskz_loadu_ps(first16(n), from),
     store_first(self, to, n) _mm512_mask_storeu_ps(to, first16(n), self),
+    permute(self, index) _mm512_permutexvar_ps(_mm512_loadu_si512(index.as_ptr().cast()), self),
 }

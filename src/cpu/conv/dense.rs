@@ -1,0 +1,196 @@
+//! Convolutions as matrix products: 1 x 1 ones on the input as it is, others on [`Patches`].
+
+use super::patches::Patches;
+use super::shape::{ConvShape, Spatial, Window};
+use super::{ConvArgs, InputLayout};
+use crate::cpu::gemm::kernel::PANEL;
+use crate::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, panels};
+use crate::cpu::parts::even;
+use crate::cpu::{Isa, scratch};
+use crate::error::Result;
+use std::ptr;
+
+/// Input elements that a part of the copying phase handles at least.
+const COPY_PART: usize = 16 << 10;
+
+/// A convolution by matrix products, one for each group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dense {
+    shape: ConvShape,
+    output: Spatial,
+    gemm: Gemm,
+    /// Elements from one pixel of the input to the next; None for channels first.
+    stride: Option<usize>,
+    /// Input rows are copied with their padding, channels last, before the product.
+    copy: bool,
+    whole_rows: bool,
+}
+
+impl Dense {
+    pub fn new(isa: Isa, shape: &ConvShape, layout: InputLayout) -> Result<Dense> {
+        let output = shape.output()?;
+        let stride = match layout {
+            InputLayout::ChannelsLast { stride } => Some(stride),
+            InputLayout::ChannelsFirst => None,
+        };
+        let window = &shape.window;
+        let padded = window.pad_begin[2] > 0 || window.pad_end[2] > 0;
+        let side_by_side = shape.groups == 1 && window.dilation[2] == 1 && window.kernel[2] > 1;
+        // With few channels a tap is too short a segment, and copying the input costs little.
+        let copy = stride.is_none() || side_by_side && padded && shape.in_channels < PANEL;
+        let whole_rows = side_by_side && (copy || !padded && stride == Some(shape.in_channels));
+        let [kd, kh, kw] = window.kernel;
+        let (segments, depth) =
+            if whole_rows { (kd * kh, kw * shape.group_in()) } else { (kd * kh * kw, shape.group_in()) };
+        let pixels = shape.batch * output.iter().product::<usize>();
+        let gemm = Gemm::new(isa, GemmShape { m: pixels, n: shape.group_out(), segments, depth })?;
+        Ok(Dense { shape: *shape, output, gemm, stride, copy, whole_rows })
+    }
+
+    pub fn phases(&self) -> usize {
+        1 + usize::from(self.copy)
+    }
+
+    pub fn parts(&self, phase: usize) -> usize {
+        if self.copy && phase == 0 { self.copy_parts() } else { self.gemm.parts() * self.shape.groups }
+    }
+
+    pub fn shared_bytes(&self) -> usize {
+        if self.copy { self.copied_rows() * self.copied_row() * size_of::<f32>() } else { 0 }
+    }
+
+    pub fn scratch_bytes(&self) -> usize {
+        self.gemm.scratch_bytes().next_multiple_of(64) + self.gemm.shape().depth * size_of::<f32>()
+    }
+
+    /// # Safety
+    /// As for [`Conv::run`](super::Conv::run).
+    pub unsafe fn run(&self, phase: usize, part: usize, args: &ConvArgs, shared: *mut u8, scratch: *mut u8) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            if self.copy && phase == 0 {
+                self.run_copy(part, args, shared)
+            } else {
+                self.run_gemm(part, args, shared, scratch)
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Dense::run`].
+    unsafe fn run_gemm(&self, part: usize, args: &ConvArgs, shared: *mut u8, scratch: *mut u8) {
+        let ConvShape { groups, input, window, .. } = self.shape;
+        let stride = self.stride.unwrap_or(0);
+        let (group, part) = (part / self.gemm.parts(), part % self.gemm.parts());
+        let GemmShape { n, segments, depth, .. } = self.gemm.shape();
+        // SAFETY: the offsets are those of the group, inside the operands by the caller's promises; the zeros follow the
+        // product's scratch memory.
+        unsafe {
+            let weights = args.weights.add(if groups == 1 { 0 } else { group * panels(n) * PANEL * segments * depth });
+            let out = shift(&args.output, group * n);
+            if window.is_identity() && !self.copy {
+                let rows = StridedRows { data: args.input.add(group * depth), stride };
+                return self.gemm.run_part(part, &rows, weights, &out, scratch);
+            }
+            let zeros = scratch::slice::<f32>(scratch.add(self.gemm.scratch_bytes().next_multiple_of(64)), depth);
+            zeros.fill(0.0);
+            let first = group * self.shape.group_in();
+            let mut patches = Patches {
+                data: args.input.add(first),
+                zeros: zeros.as_ptr(),
+                input,
+                output: self.output,
+                window,
+                pixel: stride,
+                row: input[2] * stride,
+                whole_rows: self.whole_rows,
+            };
+            if self.copy {
+                patches.data = shared.cast::<f32>().add(first);
+                patches.input[2] = self.padded_width();
+                patches.window =
+                    Window { pad_begin: unpadded(window.pad_begin), pad_end: unpadded(window.pad_end), ..window };
+                patches.pixel = self.shape.in_channels;
+                patches.row = self.copied_row();
+            }
+            self.gemm.run_part(part, &patches, weights, &out, scratch);
+        }
+    }
+
+    fn padded_width(&self) -> usize {
+        self.shape.window.pad_begin[2] + self.shape.input[2] + self.shape.window.pad_end[2]
+    }
+
+    fn copied_rows(&self) -> usize {
+        self.shape.batch * self.shape.input[0] * self.shape.input[1]
+    }
+
+    fn copied_row(&self) -> usize {
+        self.padded_width() * self.shape.in_channels
+    }
+
+    fn copy_parts(&self) -> usize {
+        (self.copied_rows() * self.copied_row()).div_ceil(COPY_PART).min(self.copied_rows()).min(64)
+    }
+
+    /// Copies rows of pixels, channels last and with their padding.
+    ///
+    /// # Safety
+    /// As for [`Dense::run`].
+    unsafe fn run_copy(&self, part: usize, args: &ConvArgs, shared: *mut u8) {
+        let ConvShape { in_channels: channels, input: [depth, height, width], window, .. } = self.shape;
+        let plane = depth * height * width;
+        let (begin, end) = (window.pad_begin[2] * channels, (window.pad_begin[2] + width) * channels);
+        for row in even(self.copied_rows(), self.copy_parts(), part) {
+            // SAFETY: the row lies inside the shared memory, and belongs to this part.
+            let to = unsafe {
+                scratch::slice::<f32>(shared.cast::<f32>().add(row * self.copied_row()).cast(), self.copied_row())
+            };
+            to[..begin].fill(0.0);
+            to[end..].fill(0.0);
+            let pixels = to[begin..end].chunks_exact_mut(channels.max(1));
+            if let Some(stride) = self.stride {
+                for (i, pixel) in pixels.enumerate() {
+                    // SAFETY: pixel i of the row lies inside the input.
+                    let from =
+                        unsafe { std::slice::from_raw_parts(args.input.add((row * width + i) * stride), channels) };
+                    pixel.copy_from_slice(from);
+                }
+            } else {
+                let (image, line) = (row / (depth * height), row % (depth * height));
+                // SAFETY: the row of the first channel lies inside the input, as do those of the other channels.
+                let from = unsafe { args.input.add(image * channels * plane + line * width) };
+                // SAFETY: as above.
+                unsafe { interleave(from, plane, pixels) };
+            }
+        }
+    }
+}
+
+/// Gathers pixels from planes of `plane` elements.
+///
+/// # Safety
+/// `from` is followed, in each plane, by an element for each pixel.
+unsafe fn interleave<'a>(from: *const f32, plane: usize, pixels: impl Iterator<Item = &'a mut [f32]>) {
+    for (i, pixel) in pixels.enumerate() {
+        for (channel, x) in pixel.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *x = unsafe { *from.add(channel * plane + i) };
+        }
+    }
+}
+
+fn unpadded([depth, height, _]: Spatial) -> Spatial {
+    [depth, height, 0]
+}
+
+/// The output from column `columns` on.
+///
+/// # Safety
+/// The columns exist.
+unsafe fn shift(out: &Output, columns: usize) -> Output {
+    let shift = |p: *const f32| if p.is_null() { ptr::null() } else { p.wrapping_add(columns) };
+    // SAFETY: the caller's promise.
+    let data = unsafe { out.data.add(columns) };
+    Output { data, bias: shift(out.bias), residual: shift(out.residual), ..*out }
+}

@@ -1,0 +1,63 @@
+//! What the direct convolutions and pooling share: they go through output rows ("lines"), and through the input rows
+//! that lie under the window.
+
+use super::shape::{Spatial, Window};
+use crate::cpu::parts::Split;
+use std::ops::Range;
+
+/// The output lines of a window over a channels-last input, cut into parts of lines and channel panels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lines {
+    pub window: Window,
+    pub input: Spatial,
+    pub output: Spatial,
+    pub channels: usize,
+    lines: usize,
+    panels: usize,
+    split: Split,
+}
+
+/// Channels of a panel.
+const PANEL: usize = 16;
+/// Multiply-adds of a part, at least.
+const PART: usize = 32 << 10;
+
+impl Lines {
+    /// Each output element takes `work` steps.
+    pub fn new(window: &Window, batch: usize, input: Spatial, output: Spatial, channels: usize, work: usize) -> Lines {
+        let (lines, panels) = (batch * output[0] * output[1], channels.div_ceil(PANEL));
+        let split = Split::new(lines, panels, output[2].saturating_mul(work).saturating_mul(PANEL), PART);
+        Lines { window: *window, input, output, channels, lines, panels, split }
+    }
+
+    pub fn parts(&self) -> usize {
+        if self.lines * self.panels * self.output[2] == 0 { 0 } else { self.split.parts() }
+    }
+
+    /// Lines and channels of a part.
+    pub fn part(&self, part: usize) -> (Range<usize>, Range<usize>) {
+        let (lines, panels) = self.split.ranges(self.lines, self.panels, part);
+        (lines, panels.start * PANEL..(panels.end * PANEL).min(self.channels))
+    }
+
+    /// Outputs of a line for which all taps along the width lie inside.
+    pub fn interior(&self) -> Range<usize> {
+        let first = self.window.inside(2, 0, self.input[2], self.output[2]);
+        let last = self.window.inside(2, self.window.kernel[2] - 1, self.input[2], self.output[2]);
+        let start = first.start.max(last.start);
+        start..first.end.min(last.end).max(start)
+    }
+
+    /// The window rows that lie inside for an output line: for each, its index among the rows of the window (depth and
+    /// height) and the index of the input line (batch, depth and height).
+    pub fn rows(&self, line: usize) -> impl Iterator<Item = (usize, usize)> + Clone + use<> {
+        let Lines { window, input, output, .. } = *self;
+        let (oh, od) = (line % output[1], line / output[1] % output[0]);
+        let image = line / output[1] / output[0];
+        let heights = window.taps_inside(1, oh, input[1]);
+        window.taps_inside(0, od, input[0]).flat_map(move |kd| {
+            let id = image * input[0] + window.position(0, od, kd);
+            heights.clone().map(move |kh| (kd * window.kernel[1] + kh, id * input[1] + window.position(1, oh, kh)))
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! Convolutions of channels-last `f32` tensors, for up to three spatial dimensions.
+//!
+//! [`Conv::new`] plans a convolution of known shape; the plan is cheap to make and holds no memory. It runs in phases;
+//! the parts of a phase are independent and may run in any order on any thread, and all of a phase must end before the
+//! next begins. Weights are arranged as [`WeightLayout`] says.
+//!
+//! | convolution | algorithm |
+//! |---|---|
+//! | 1 x 1, stride 1 | matrix product on the input as it is |
+//! | dense, also in groups of 16 channels or more | matrix product on rows of pointers ([`patches`]) |
+//! | few input channels, or channels first | the same, on a copy of the input with its padding |
+//! | depthwise | [`depthwise`] |
+//! | groups of fewer than 16 channels | [`grouped`] |
+#![allow(unsafe_code, reason = "kernels with raw pointers to disjoint parts of one output")]
+#![allow(clippy::needless_range_loop, reason = "loops over registers are unrolled by constant index")]
+
+mod dense;
+mod depthwise;
+mod grouped;
+mod lines;
+mod patches;
+pub mod shape;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+use super::Isa;
+use super::gemm::Output;
+use crate::error::{Error, Result};
+use dense::Dense;
+use depthwise::Depthwise;
+use grouped::Grouped;
+
+pub use shape::{ConvShape, Spatial, Window};
+pub use weights::WeightLayout;
+
+/// How the input of a convolution is arranged. The output is always channels last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InputLayout {
+    /// `[batch, spatial.., channels]`.
+    ChannelsLast {
+        /// Elements from one pixel to the next: at least the channels.
+        stride: usize,
+    },
+    /// `[batch, channels, spatial..]`, contiguous. For the first convolution of a model, whose channels are few.
+    ChannelsFirst,
+}
+
+/// The operands of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvArgs {
+    /// First element of the input.
+    pub input: *const f32,
+    /// The weights, in their [`WeightLayout`].
+    pub weights: *const f32,
+    /// The output, one row per pixel, `stride` elements apart, with bias, residual and activation.
+    pub output: Output,
+}
+
+/// A convolution of known shape on a known instruction set.
+#[derive(Clone, Copy, Debug)]
+pub struct Conv {
+    algorithm: Algorithm,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Algorithm {
+    Dense(Dense),
+    Depthwise(Depthwise),
+    Grouped(Grouped),
+}
+
+/// The same call on whichever algorithm it is.
+macro_rules! each {
+    ($conv:expr, $plan:ident => $call:expr) => {
+        match &$conv.algorithm {
+            Algorithm::Dense($plan) => $call,
+            Algorithm::Depthwise($plan) => $call,
+            Algorithm::Grouped($plan) => $call,
+        }
+    };
+}
+
+impl Conv {
+    /// Plans a convolution.
+    ///
+    /// # Errors
+    /// The shape is not that of a convolution, a size overflows, or a depthwise or narrowly grouped convolution has its
+    /// input channels first.
+    pub fn new(isa: Isa, shape: &ConvShape, layout: InputLayout) -> Result<Conv> {
+        let output = shape.output()?;
+        if WeightLayout::of_shape(shape) == WeightLayout::Panels {
+            return Ok(Conv { algorithm: Algorithm::Dense(Dense::new(isa, shape, layout)?) });
+        }
+        let InputLayout::ChannelsLast { stride } = layout else {
+            return Err(Error::unsupported("a convolution in narrow groups reads channels-last input only"));
+        };
+        let algorithm = if shape.group_in() == 1 && shape.group_out() == 1 {
+            Algorithm::Depthwise(Depthwise::new(isa, shape, stride, output))
+        } else {
+            Algorithm::Grouped(Grouped::new(isa, shape, stride, output))
+        };
+        Ok(Conv { algorithm })
+    }
+
+    /// Number of phases.
+    pub fn phases(&self) -> usize {
+        each!(self, plan => plan.phases())
+    }
+
+    /// Number of parts of a phase; none where the output is empty.
+    pub fn parts(&self, phase: usize) -> usize {
+        each!(self, plan => plan.parts(phase))
+    }
+
+    /// Bytes of workspace that all parts share and that lives through all phases. It need not be initialised.
+    pub fn shared_bytes(&self) -> usize {
+        each!(self, plan => plan.shared_bytes())
+    }
+
+    /// Bytes of scratch memory for each part that runs at the same time. It need not be initialised.
+    pub fn scratch_bytes(&self) -> usize {
+        each!(self, plan => plan.scratch_bytes())
+    }
+
+    /// Runs one part of one phase.
+    ///
+    /// # Safety
+    /// - `phase < phases()`, `part < parts(phase)`, and all parts of earlier phases have ended.
+    /// - The operands have the extents of the shape that was planned: weights as many elements as
+    ///   [`WeightLayout::len`], the bias one per output channel, and the residual the extents of the output.
+    /// - Nothing else accesses this part of the output meanwhile; the output overlaps no other operand, except that the
+    ///   residual may be exactly the output.
+    /// - `shared` and `scratch` are aligned to 64 bytes and have their sizes; `scratch` belongs to this call.
+    pub unsafe fn run(&self, phase: usize, part: usize, args: &ConvArgs, shared: *mut u8, scratch: *mut u8) {
+        // SAFETY: the caller's promises.
+        unsafe { each!(self, plan => plan.run(phase, part, args, shared, scratch)) }
+    }
+}
