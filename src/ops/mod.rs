@@ -2,11 +2,13 @@
 //! rule, `cpu.rs` its CPU kernels, `tests.rs` its plain reference and cases.
 
 pub mod activation;
+pub mod arith;
 mod context;
 pub mod strided;
 #[cfg(test)]
 pub mod testing;
 mod walk;
+pub mod widen;
 
 pub use context::{Inputs, Operand, Prepare, Tensor, TensorInfo};
 pub use walk::{Run, Walk};
@@ -173,4 +175,5 @@ macro_rules! ops {
 ops! {
     Reshape(attributes_as_reshape): reshape;
     Transpose(attributes_as_transpose): transpose;
+    MatMul(attributes_as_mat_mul): matmul;
 }

@@ -9,6 +9,11 @@ use crate::tensor::{Blob, Buffer, DType, Element, Layout, TensorType, View, run_
 
 /// Runs `op` on an instruction set and returns its outputs.
 pub fn run(op: &Op, inputs: &[Option<&Tensor>], isa: Isa) -> Result<Vec<Tensor>> {
+    run_stored(op, inputs, &[], isa)
+}
+
+/// As [`run`], with the bytes of inputs in the given layouts, row-major where none is given.
+pub fn run_stored(op: &Op, inputs: &[Option<&Tensor>], layouts: &[Layout], isa: Isa) -> Result<Vec<Tensor>> {
     let types: Vec<Option<TensorType>> = inputs.iter().map(|t| t.map(Tensor::ty)).collect();
     let refs: Vec<Option<&TensorType>> = types.iter().map(Option::as_ref).collect();
     let data: Vec<Option<View<'_>>> = inputs.iter().map(|t| t.map(Tensor::view)).collect();
@@ -16,13 +21,21 @@ pub fn run(op: &Op, inputs: &[Option<&Tensor>], isa: Isa) -> Result<Vec<Tensor>>
     let Some(infos) = outputs.iter().map(TensorInfo::of).collect::<Option<Vec<_>>>() else {
         return op.run_dynamic(&inputs.iter().map(|t| t.cloned()).collect::<Vec<_>>());
     };
-    run_kernel(op, inputs, &infos, isa)
+    run_kernel(op, inputs, layouts, &infos, isa)
 }
 
-fn run_kernel(op: &Op, inputs: &[Option<&Tensor>], outputs: &[TensorInfo], isa: Isa) -> Result<Vec<Tensor>> {
+fn run_kernel(
+    op: &Op,
+    inputs: &[Option<&Tensor>],
+    layouts: &[Layout],
+    outputs: &[TensorInfo],
+    isa: Isa,
+) -> Result<Vec<Tensor>> {
+    let layouts = layouts.iter().copied().chain(std::iter::repeat(Layout::RowMajor));
     let operands: Vec<Option<Operand<'_>>> = inputs
         .iter()
-        .map(|t| t.map(|t| Operand { info: t.info, data: Some(t.view()), layout: Layout::RowMajor }))
+        .zip(layouts)
+        .map(|(t, layout)| t.map(|t| Operand { info: t.info, data: Some(t.view()), layout }))
         .collect();
     let kernel = op.prepare_cpu(&Prepare { isa, inputs: &operands, outputs })?;
     let views: Vec<Option<View<'_>>> = inputs.iter().map(|t| t.map(Tensor::view)).collect();
@@ -63,9 +76,20 @@ pub fn check_close(op: impl Into<Op>, inputs: &[&Tensor], want: &[Tensor], toler
 
 /// As [`check_close`], with absent inputs.
 pub fn check_optional(op: impl Into<Op>, inputs: &[Option<&Tensor>], want: &[Tensor], tolerance: f64) {
+    check_stored(op, inputs, &[], want, tolerance);
+}
+
+/// As [`check_optional`], with the bytes of inputs in the given layouts, row-major where none is given.
+pub fn check_stored(
+    op: impl Into<Op>,
+    inputs: &[Option<&Tensor>],
+    layouts: &[Layout],
+    want: &[Tensor],
+    tolerance: f64,
+) {
     let op = op.into();
     for isa in Isa::available() {
-        let got = run(&op, inputs, isa).unwrap_or_else(|e| panic!("{op:?} on {isa:?}: {e}"));
+        let got = run_stored(&op, inputs, layouts, isa).unwrap_or_else(|e| panic!("{op:?} on {isa:?}: {e}"));
         for (i, (got, want)) in got.iter().zip(want).enumerate() {
             assert_eq!(got.info, want.info, "{op:?}, output {i} on {isa:?}");
             let error = difference(got, want);
@@ -115,7 +139,8 @@ pub fn difference(got: &Tensor, want: &Tensor) -> f64 {
     a.iter().zip(&b).map(one).fold(0.0, f64::max)
 }
 
-fn as_f64(t: &Tensor) -> Vec<f64> {
+/// The elements as f64.
+pub fn as_f64(t: &Tensor) -> Vec<f64> {
     match t.info.dtype {
         DType::F32 => t.elements::<f32>().iter().map(|&x| x.into()).collect(),
         DType::F64 => t.elements::<f64>().to_vec(),

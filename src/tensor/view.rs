@@ -362,6 +362,17 @@ impl<'a> Args<'a> {
         unsafe { std::slice::from_raw_parts(self.shared.as_ptr().cast(), self.shared.byte_len() / 8) }
     }
 
+    /// `len` elements of the shared workspace, from byte `start` on. Panics if they do not lie inside, aligned.
+    ///
+    /// # Safety
+    /// No other part of the phase writes these elements; if this part writes them, no other part reads them.
+    pub unsafe fn shared<T: Element>(&self, start: usize, len: usize) -> &'a mut [T] {
+        let inside = start <= self.shared.len && len <= (self.shared.len - start) / size_of::<T>();
+        assert!(inside && start.is_multiple_of(align_of::<T>()), "outside the shared workspace");
+        // SAFETY: inside the workspace, which starts on a cache line; every bit pattern is a valid T.
+        unsafe { std::slice::from_raw_parts_mut(self.shared.ptr.as_ptr().add(start).cast(), len) }
+    }
+
     /// This thread's scratch memory: uninitialised by contract (left-overs of other steps), of the size asked for.
     /// Panics if it was taken before.
     pub fn scratch<T: Element>(&mut self) -> &'a mut [T] {

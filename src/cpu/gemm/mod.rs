@@ -12,6 +12,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod direct;
 pub mod kernel;
 pub mod pack;
 mod partition;
