@@ -75,14 +75,10 @@ impl<T: Element, const N: usize> Work for Interleave<'_, T, N> {
 
     #[inline(always)]
     fn run<M: Machine>(self) {
-        let n = self.to.len();
-        let mut from = self.from;
-        for c in 0..N {
-            from[c] = &from[c][..n];
-        }
-        for i in 0..n {
-            for c in 0..N {
-                self.to[i][c] = from[c][i];
+        let from = self.from.map(|row| &row[..self.to.len()]);
+        for (i, to) in self.to.iter_mut().enumerate() {
+            for (to, from) in to.iter_mut().zip(&from) {
+                *to = from[i];
             }
         }
     }
@@ -111,11 +107,10 @@ impl<T: Element, const N: usize> Work for Separate<'_, T, N> {
 
     #[inline(always)]
     fn run<M: Machine>(self) {
-        let n = self.from.len();
-        let mut to = self.to.map(|row| &mut row[..n]);
-        for i in 0..n {
-            for c in 0..N {
-                to[c][i] = self.from[i][c];
+        let mut to = self.to.map(|row| &mut row[..self.from.len()]);
+        for (i, from) in self.from.iter().enumerate() {
+            for (to, from) in to.iter_mut().zip(from) {
+                to[i] = *from;
             }
         }
     }
@@ -247,9 +242,9 @@ mod x86 {
         // SAFETY: rows of the matrix have 16 bytes and those of its transpose 32, as the caller vouches.
         unsafe {
             let mut rows = [_mm256_setzero_si256(); S];
-            for i in 0..S {
+            for (i, row) in rows.iter_mut().enumerate() {
                 let (low, high) = (job.src.add(i * job.stride), job.src.add((i + S) * job.stride));
-                rows[i] = _mm256_loadu2_m128i(high.cast(), low.cast());
+                *row = _mm256_loadu2_m128i(high.cast(), low.cast());
             }
             for _ in 0..S.ilog2() {
                 let old = rows;

@@ -67,7 +67,7 @@ fn reverses_without_a_permutation() {
     let x = Random::new(3).tensor(&[2, 3, 4]);
     check_op(Transpose::default(), &[&x], &[reference::<f32>(&x, &[2, 1, 0])]);
     let scalar = Tensor::new(&[], &[7i64]).unwrap();
-    check_op(Transpose::default(), &[&scalar], &[scalar.clone()]);
+    check_op(Transpose::default(), &[&scalar], std::slice::from_ref(&scalar));
 }
 
 #[test]
