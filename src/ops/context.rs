@@ -165,6 +165,18 @@ impl<'a> Prepare<'a> {
         self.input(index).info.dims
     }
 
+    /// Elements of an integer input that steers shapes; such inputs are constants when kernels are prepared.
+    pub fn vector(&self, index: usize) -> Result<Vec<i64>> {
+        let input = self.input(index);
+        let unknown = || Error::internal(format!("input {index} is not known when the kernel is prepared"));
+        let data = input.data.ok_or_else(unknown)?;
+        match input.info.dtype {
+            DType::I64 => Ok(data.slice::<i64>().to_vec()),
+            DType::I32 => Ok(data.slice::<i32>().iter().map(|&v| v.into()).collect()),
+            dtype => Err(Error::dtype(format!("input {index} is {dtype}; i64 or i32 is needed"))),
+        }
+    }
+
     /// Dimensions of an output.
     pub fn out_dims(&self, index: usize) -> Dims {
         self.outputs[index].dims

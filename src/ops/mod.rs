@@ -4,7 +4,7 @@
 pub mod activation;
 pub mod arith;
 mod context;
-pub mod strided;
+mod strided;
 #[cfg(test)]
 pub mod testing;
 mod walk;
@@ -176,4 +176,6 @@ ops! {
     Reshape(attributes_as_reshape): reshape;
     Transpose(attributes_as_transpose): transpose;
     MatMul(attributes_as_mat_mul): matmul;
+    Concat(attributes_as_concat): concat;
+    Split(attributes_as_split): split;
 }

@@ -9,16 +9,24 @@ use crate::tensor::{Args, Element, Grid, MAX_RANK, Tile};
 use std::ops::Range;
 
 /// Bytes of output worth a part of their own.
-pub const GRAIN: usize = 64 * 1024;
+const GRAIN: usize = 64 * 1024;
 
 /// Shortest piece of a contiguous run, in bytes, worth a part of its own.
-pub const PIECE: usize = 4096;
+const PIECE: usize = 4096;
 
 /// Smallest side of a transposed matrix worth a part of its own.
 const SIDE: usize = 64;
 
 /// Most axes: twice the largest rank, for Tile.
 const MAX_AXES: usize = 2 * MAX_RANK;
+
+/// Parts of a matrix whose rows are filled with runs of several elements of `size` bytes each.
+pub fn copy_grid(rows: usize, cols: usize, size: usize) -> Grid {
+    let parts = (rows * cols * size / GRAIN).clamp(1, Grid::MAX_PARTS);
+    let row_parts = parts.min(rows.max(1));
+    let col_parts = (parts / row_parts).clamp(1, (cols * size).div_ceil(PIECE).max(1));
+    Grid { rows: rows.max(1), cols: cols.max(1), row_parts, col_parts: col_parts.min(cols.max(1)) }
+}
 
 /// One axis of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -152,14 +160,13 @@ impl StridedCopy {
         if bytes == 0 {
             return Grid::ONE;
         }
-        let (most_rows, most_cols) = match self.is_transposed() {
-            true if between > 1 => (before * self.rows.extent.div_ceil(SIDE), between),
-            true => (before * self.rows.extent.div_ceil(SIDE), self.cols.extent.div_ceil(SIDE)),
-            false => (rows, (self.cols.extent * size).div_ceil(PIECE)),
-        };
+        if !self.is_transposed() {
+            return copy_grid(rows, cols, size);
+        }
         let parts = (bytes / GRAIN).clamp(1, Grid::MAX_PARTS);
-        let row_parts = parts.min(most_rows);
-        Grid { rows, cols, row_parts, col_parts: (parts / row_parts).clamp(1, most_cols.max(1)).min(cols) }
+        let row_parts = parts.min(before * self.rows.extent.div_ceil(SIDE));
+        let col_parts = (parts / row_parts).clamp(1, if between > 1 { between } else { cols.div_ceil(SIDE) });
+        Grid { rows, cols, row_parts, col_parts }
     }
 
     fn run<T: Element>(&self, isa: Isa, args: &mut Args<'_>) {

@@ -157,6 +157,30 @@ pub fn as_f64(t: &Tensor) -> Vec<f64> {
     }
 }
 
+/// The tensor whose element at each coordinate is `element(coordinate)`; for references that follow definitions.
+pub fn build<T: Element>(dims: &[usize], mut element: impl FnMut(&[usize]) -> T) -> Tensor {
+    let mut coordinate = vec![0; dims.len()];
+    let mut elements = vec![];
+    for _ in 0..dims.iter().product() {
+        elements.push(element(&coordinate));
+        for (c, &d) in coordinate.iter_mut().zip(dims).rev() {
+            *c += 1;
+            if *c < d {
+                break;
+            }
+            *c = 0;
+        }
+    }
+    Tensor::new(dims, &elements).expect("the test's shape is valid")
+}
+
+/// The element of `x` at a coordinate. Panics outside the tensor.
+pub fn at<T: Element>(x: &Tensor, coordinate: &[usize]) -> T {
+    assert_eq!(coordinate.len(), x.info.dims.len());
+    let fold = |i, (&c, &d): (&usize, &usize)| if c < d { i * d + c } else { panic!("{coordinate:?} is outside") };
+    x.elements::<T>()[coordinate.iter().zip(x.info.dims.iter()).fold(0, fold)]
+}
+
 /// A small repeatable source of random numbers (xorshift64*).
 pub struct Random(u64);
 

@@ -3446,6 +3446,7 @@ impl<'a> ::flatbuffers::Follow<'a> for Split<'a> {
 impl<'a> Split<'a> {
   pub const VT_AXIS: ::flatbuffers::VOffsetT = 4;
   pub const VT_SIZES: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PARTS: ::flatbuffers::VOffsetT = 8;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -3457,6 +3458,7 @@ impl<'a> Split<'a> {
     args: &'args SplitArgs<'args>
   ) -> ::flatbuffers::WIPOffset<Split<'bldr>> {
     let mut builder = SplitBuilder::new(_fbb);
+    builder.add_parts(args.parts);
     if let Some(x) = args.sizes { builder.add_sizes(x); }
     builder.add_axis(args.axis);
     builder.finish()
@@ -3477,6 +3479,13 @@ impl<'a> Split<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(Split::VT_SIZES, None)}
   }
+  #[inline]
+  pub fn parts(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Split::VT_PARTS, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Split<'_> {
@@ -3487,6 +3496,7 @@ impl ::flatbuffers::Verifiable for Split<'_> {
     v.visit_table(pos)?
      .visit_field::<i32>("axis", Self::VT_AXIS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>("sizes", Self::VT_SIZES, false)?
+     .visit_field::<u32>("parts", Self::VT_PARTS, false)?
      .finish();
     Ok(())
   }
@@ -3494,6 +3504,7 @@ impl ::flatbuffers::Verifiable for Split<'_> {
 pub struct SplitArgs<'a> {
     pub axis: i32,
     pub sizes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i64>>>,
+    pub parts: u32,
 }
 impl<'a> Default for SplitArgs<'a> {
   #[inline]
@@ -3501,6 +3512,7 @@ impl<'a> Default for SplitArgs<'a> {
     SplitArgs {
       axis: 0,
       sizes: None,
+      parts: 0,
     }
   }
 }
@@ -3517,6 +3529,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SplitBuilder<'a, 'b, A> {
   #[inline]
   pub fn add_sizes(&mut self, sizes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , i64>>) {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Split::VT_SIZES, sizes);
+  }
+  #[inline]
+  pub fn add_parts(&mut self, parts: u32) {
+    self.fbb_.push_slot::<u32>(Split::VT_PARTS, parts, 0);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SplitBuilder<'a, 'b, A> {
@@ -3538,6 +3554,7 @@ impl ::core::fmt::Debug for Split<'_> {
     let mut ds = f.debug_struct("Split");
       ds.field("axis", &self.axis());
       ds.field("sizes", &self.sizes());
+      ds.field("parts", &self.parts());
       ds.finish()
   }
 }

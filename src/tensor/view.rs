@@ -261,7 +261,10 @@ pub struct Args<'a> {
     scratch: Option<&'a mut [u8]>,
     grid: Grid,
     part: usize,
+    /// Which of the first 64 outputs have been taken.
     taken: u64,
+    /// First of the other outputs that has not been taken.
+    next: usize,
 }
 
 impl<'a> Args<'a> {
@@ -279,7 +282,7 @@ impl<'a> Args<'a> {
         grid: Grid,
         part: usize,
     ) -> Self {
-        Args { inputs, outputs, shared, scratch: Some(scratch), grid, part, taken: 0 }
+        Args { inputs, outputs, shared, scratch: Some(scratch), grid, part, taken: 0, next: 64 }
     }
 
     /// Index of this part.
@@ -317,9 +320,8 @@ impl<'a> Args<'a> {
         self.view(input).map(|v| v.slice())
     }
 
-    /// This part's tile of an output. Panics if it was taken before.
+    /// This part's tile of an output; outputs from the 65th on are taken in ascending order. Panics if it was taken before.
     pub fn output<T: Element>(&mut self, output: usize) -> Tile<'a, T> {
-        assert!(output < 63 && self.taken & (1 << output) == 0, "output {output} is taken twice");
         let out = self.outputs[output];
         assert!(T::represents(out.dtype), "tensor of {} written as {}", out.dtype, T::DTYPE);
         self.take(output)
@@ -338,8 +340,12 @@ impl<'a> Args<'a> {
     }
 
     fn take<T: Element>(&mut self, output: usize) -> Tile<'a, T> {
-        assert!(output < 64 && self.taken & (1 << output) == 0, "output {output} is taken twice");
-        self.taken |= 1 << output;
+        let fresh = if output < 64 { self.taken & (1 << output) == 0 } else { output >= self.next };
+        assert!(fresh, "output {output} is taken twice");
+        match output {
+            0..64 => self.taken |= 1 << output,
+            _ => self.next = output + 1,
+        }
         // SAFETY: parts of a grid are disjoint, this part takes its tile once, and the grid is the phase's only one.
         unsafe { self.outputs[output].tile(&self.grid, self.part) }
     }

@@ -1,0 +1,79 @@
+use super::*;
+use crate::ops::Tensor;
+use crate::ops::testing::{Random, at, build, check, infer_error};
+use crate::tensor::{DType, Element, Sym};
+
+fn reference<T: Element>(inputs: &[&Tensor], axis: usize) -> Tensor {
+    let mut dims = inputs[0].info.dims;
+    dims[axis] = inputs.iter().map(|x| x.info.dims[axis]).sum();
+    build(&dims, |coordinate| {
+        let mut c = coordinate.to_vec();
+        for x in inputs {
+            match c[axis].checked_sub(x.info.dims[axis]) {
+                Some(rest) => c[axis] = rest,
+                None => return at::<T>(x, &c),
+            }
+        }
+        unreachable!("a coordinate inside the output")
+    })
+}
+
+#[test]
+fn joins_along_every_axis() {
+    let mut random = Random::new(1);
+    for axis in 0..3usize {
+        for extents in [&[4][..], &[1, 1], &[3, 0, 5, 1], &[0, 0], &[2, 1, 1, 40, 3]] {
+            let dims = |e: usize| (0..3).map(|a| if a == axis { e } else { 3 + a }).collect::<Vec<_>>();
+            let x: Vec<Tensor> = extents.iter().map(|&e| random.tensor(&dims(e))).collect();
+            let x: Vec<&Tensor> = x.iter().collect();
+            check(Concat { axis: axis as i64 }, &x, &[reference::<f32>(&x, axis)]);
+            check(Concat { axis: axis as i64 - 3 }, &x, &[reference::<f32>(&x, axis)]);
+            let x: Vec<Tensor> = extents.iter().map(|&e| random.tensor_of(&dims(e), |r| r.bits() as u8)).collect();
+            let x: Vec<&Tensor> = x.iter().collect();
+            check(Concat { axis: axis as i64 }, &x, &[reference::<u8>(&x, axis)]);
+        }
+    }
+}
+
+#[test]
+fn large_ones_in_parts() {
+    let mut random = Random::new(2);
+    for (dims, axis) in [([3000, 20], 1), ([2, 50_000], 1), ([9000, 5], 0)] {
+        let x = random.tensor_of(&dims, |r| r.bits() as i64);
+        let mut wider = dims;
+        wider[axis] += 17;
+        let y = random.tensor_of(&wider, |r| r.bits() as i64);
+        check(Concat { axis: axis as i64 }, &[&x, &y], &[reference::<i64>(&[&x, &y], axis)]);
+    }
+}
+
+#[test]
+fn values_and_symbols_follow() {
+    let n = Dim::sym(Sym(0));
+    let x = TensorType::new(DType::I64, Shape::fixed(&[1]).unwrap()).with_value(vec![n.clone()]);
+    let y = Tensor::new(&[2], &[3i64, -1]).unwrap().ty();
+    let out = Concat { axis: 0 }.infer(&Inputs::new(&[Some(&x), Some(&y)])).unwrap();
+    assert_eq!(out[0].value.as_deref(), Some(&[n.clone(), Dim::Fixed(3), Dim::Fixed(-1)][..]));
+    let ty = |dims: [Dim; 2]| TensorType::new(DType::F32, Shape::new(dims).unwrap());
+    let (a, b) = (ty([n.clone(), Dim::Fixed(4)]), ty([Dim::Fixed(7), n.clone()]));
+    let out = Concat { axis: 1 }.infer(&Inputs::new(&[Some(&a), Some(&b)])).unwrap();
+    assert_eq!(out[0].shape[..], [Dim::Fixed(7), n.add(&Dim::Fixed(4))]);
+}
+
+#[test]
+fn refuses_what_does_not_fit() {
+    let mut random = Random::new(3);
+    let (x, y, z) = (random.tensor(&[2, 3]), random.tensor(&[2, 4]), random.tensor(&[6]));
+    assert!(infer_error(Concat { axis: 0 }, &[&x, &y]).contains("input 1"));
+    assert!(infer_error(Concat { axis: 0 }, &[&x, &z]).contains("input 1"));
+    assert!(infer_error(Concat { axis: 2 }, &[&x, &x]).contains("axis 2"));
+    let bytes = random.tensor_of(&[2, 3], |r| r.bits() as u8);
+    assert!(infer_error(Concat { axis: 0 }, &[&x, &bytes]).contains("u8"));
+    assert!(infer_error(Concat { axis: 0 }, &[]).contains("inputs"));
+}
+
+#[cfg(feature = "write")]
+#[test]
+fn attributes_survive_a_file() {
+    crate::ops::testing::round_trip(Concat { axis: -2 });
+}
