@@ -66,6 +66,8 @@ pub trait Vector: Copy + 'static {
     unsafe fn max(self, other: Self) -> Self;
     /// The smaller of two numbers; `self` where it is NaN.
     unsafe fn min(self, other: Self) -> Self;
+    /// `self`, and `other` in lanes where that is NaN.
+    unsafe fn or_nan(self, other: Self) -> Self;
     /// Lane i of the result is lane `index[i]`, below `LANES`; `index` has as many elements.
     unsafe fn permute(self, index: &[u32]) -> Self;
 

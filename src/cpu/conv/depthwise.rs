@@ -4,8 +4,8 @@
 //! windows an input pixel once for all taps that touch it.
 
 use super::ConvArgs;
-use super::lines::Lines;
-use super::shape::{ConvShape, Spatial};
+use super::lines::{Lines, WindowRow};
+use super::shape::{ConvShape, Spatial, Window};
 use crate::cpu::Isa;
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Output, finish_rows};
@@ -21,6 +21,8 @@ pub(super) struct Depthwise {
     stride: usize,
 }
 
+/// Bounds that change nothing.
+pub(super) const UNBOUNDED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 /// Pixels summed at once.
 const PIXELS: usize = 4;
 
@@ -43,13 +45,13 @@ impl Depthwise {
     }
 
     pub fn scratch_bytes(&self) -> usize {
-        0
+        self.lines.scratch_bytes()
     }
 
     /// # Safety
     /// As for [`Conv::run`](super::Conv::run).
-    pub unsafe fn run(&self, _phase: usize, part: usize, args: &ConvArgs, _shared: *mut u8, _scratch: *mut u8) {
-        self.isa.dispatch(Part { plan: self, part, args });
+    pub unsafe fn run(&self, _phase: usize, part: usize, args: &ConvArgs, _shared: *mut u8, scratch: *mut u8) {
+        self.isa.dispatch(Part { plan: self, part, args, scratch });
     }
 }
 
@@ -58,6 +60,7 @@ struct Part<'a> {
     plan: &'a Depthwise,
     part: usize,
     args: &'a ConvArgs,
+    scratch: *mut u8,
 }
 
 impl Work for Part<'_> {
@@ -65,50 +68,69 @@ impl Work for Part<'_> {
 
     #[inline(always)]
     fn run<M: Machine>(self) {
-        let (lines, channels) = self.plan.lines.part(self.part);
-        let interior = self.plan.lines.interior();
-        let width = self.plan.lines.output[2];
-        for line in lines {
-            let whole = interior.start + interior.len() / PIXELS * PIXELS;
-            // SAFETY: the pixels and channels are those of this part.
+        // Copies, which no store to the output can change.
+        let Depthwise { lines, stride: step, .. } = *self.plan;
+        let Lines { window, input, output, .. } = lines;
+        let args = *self.args;
+        let bounds = args.output.activation.bounds().unwrap_or(UNBOUNDED);
+        let (part_lines, channels) = lines.part(self.part);
+        let interior = lines.interior();
+        let whole = interior.start + interior.len() / PIXELS * PIXELS;
+        for line in part_lines {
+            // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
             unsafe {
-                for pixel in (0..interior.start).chain(whole..width) {
-                    let taps = self.plan.lines.window.taps_inside(2, pixel, self.plan.lines.input[2]);
-                    self.pixels::<M::Vector, 1>(line, pixel, &channels, taps, self.plan.lines.window.stride[2]);
+                let first = line * output[2];
+                let line = Line { window, step, args, bounds, rows: lines.rows(line, self.scratch), first };
+                for pixel in (0..interior.start).chain(whole..output[2]) {
+                    line.pixels::<M::Vector, 1>(
+                        pixel,
+                        &channels,
+                        window.taps_inside(2, pixel, input[2]),
+                        window.stride[2],
+                    );
                 }
                 for pixel in (interior.start..whole).step_by(PIXELS) {
-                    self.interior::<M::Vector>(line, pixel, &channels);
+                    line.interior::<M::Vector>(pixel, &channels);
                 }
-                finish_rows::<M>(&self.args.output, line * width..(line + 1) * width, channels.clone());
+                finish_rows::<M>(&args.output, first..first + output[2], channels.clone());
             }
         }
     }
 }
 
-impl Part<'_> {
-    /// [`PIXELS`] neighbouring pixels with all taps inside. Constant extents let the compiler unroll the window's rows
-    /// and load each input pixel of them once.
+/// A line of the output.
+struct Line<'a> {
+    window: Window,
+    step: usize,
+    args: ConvArgs,
+    bounds: (f32, f32),
+    rows: &'a [WindowRow],
+    /// Index of its first pixel.
+    first: usize,
+}
+
+impl Line<'_> {
+    /// [`PIXELS`] neighbouring pixels with all taps inside. Constant extents let the compiler unroll the window's rows.
     #[inline(always)]
-    unsafe fn interior<V: Vector>(&self, line: usize, pixel: usize, channels: &Range<usize>) {
-        let window = &self.plan.lines.window;
-        let dense = window.dilation[2] == 1;
+    unsafe fn interior<V: Vector>(&self, pixel: usize, channels: &Range<usize>) {
+        let dense = self.window.dilation[2] == 1;
         // SAFETY: the caller's promises.
         unsafe {
-            match (window.kernel[2], window.stride[2]) {
-                (3, 1) if dense => self.pixels::<V, PIXELS>(line, pixel, channels, 0..3, 1),
-                (3, 2) if dense => self.pixels::<V, PIXELS>(line, pixel, channels, 0..3, 2),
-                (5, 1) if dense => self.pixels::<V, PIXELS>(line, pixel, channels, 0..5, 1),
-                (5, 2) if dense => self.pixels::<V, PIXELS>(line, pixel, channels, 0..5, 2),
-                (kernel, stride) => self.pixels::<V, PIXELS>(line, pixel, channels, 0..kernel, stride),
+            match (self.window.kernel[2], self.window.stride[2]) {
+                (3, 1) if dense => self.pixels::<V, PIXELS>(pixel, channels, 0..3, 1),
+                (3, 2) if dense => self.pixels::<V, PIXELS>(pixel, channels, 0..3, 2),
+                (5, 1) if dense => self.pixels::<V, PIXELS>(pixel, channels, 0..5, 1),
+                (5, 2) if dense => self.pixels::<V, PIXELS>(pixel, channels, 0..5, 2),
+                (7, 1) if dense => self.pixels::<V, PIXELS>(pixel, channels, 0..7, 1),
+                (kernel, stride) => self.pixels::<V, PIXELS>(pixel, channels, 0..kernel, stride),
             }
         }
     }
 
-    /// `P` neighbouring pixels of a line, for taps `taps` of each window row.
+    /// `P` neighbouring pixels, for taps `taps` of each window row.
     #[inline(always)]
     unsafe fn pixels<V: Vector, const P: usize>(
         &self,
-        line: usize,
         pixel: usize,
         channels: &Range<usize>,
         taps: Range<usize>,
@@ -118,10 +140,10 @@ impl Part<'_> {
         // SAFETY: the caller's promises; the last vector is cut short.
         unsafe {
             for channel in (channels.start..whole).step_by(V::LANES) {
-                self.block::<V, P>(line, pixel, channel, V::LANES, taps.clone(), stride);
+                self.block::<V, P>(pixel, channel, V::LANES, taps.clone(), stride);
             }
             if whole < channels.end {
-                self.block::<V, P>(line, pixel, whole, channels.end - whole, taps, stride);
+                self.block::<V, P>(pixel, whole, channels.end - whole, taps, stride);
             }
         }
     }
@@ -130,24 +152,22 @@ impl Part<'_> {
     #[inline(always)]
     unsafe fn block<V: Vector, const P: usize>(
         &self,
-        line: usize,
         pixel: usize,
         channel: usize,
         n: usize,
         taps: Range<usize>,
         stride: usize,
     ) {
-        let Lines { window, input, output, .. } = self.plan.lines;
-        let (step, dilation) = (self.plan.stride, window.dilation[2]);
-        // SAFETY: the caller's promises.
+        let Line { window, step, args, .. } = *self;
+        let dilation = if taps.len() > 1 && window.dilation[2] != 1 { window.dilation[2] } else { 1 };
+        // SAFETY: the caller's promises. Padding may lie in front of the first tap, but not of those that are read.
         unsafe {
             let mut sums = [V::splat(0.0); P];
-            let weights = self.args.weights.add(channel / PANEL * PANEL * window.taps() + channel % PANEL);
-            for (row, input_line) in self.plan.lines.rows(line) {
-                // Padding may lie in front of the first tap, but not in front of those that are read.
-                let first = pixel * stride + taps.start * dilation - window.pad_begin[2];
-                let from = self.args.input.add((input_line * input[2] + first) * step + channel);
-                let weights = weights.add((row * window.kernel[2] + taps.start) * PANEL);
+            let weights = args.weights.add(channel / PANEL * PANEL * window.taps() + channel % PANEL);
+            let first = pixel * window.stride[2] + taps.start * window.dilation[2] - window.pad_begin[2];
+            for row in self.rows {
+                let from = args.input.add((row.pixel + first) * step + channel);
+                let weights = weights.add((row.tap + taps.start) * PANEL);
                 for tap in 0..taps.len() {
                     let weight = V::load(weights.add(tap * PANEL));
                     for p in 0..P {
@@ -156,9 +176,8 @@ impl Part<'_> {
                     }
                 }
             }
-            let row = line * output[2] + pixel;
             for p in 0..P {
-                store(&self.args.output, row + p, channel, n, sums[p]);
+                store(&args.output, self.bounds, self.first + pixel + p, channel, n, sums[p]);
             }
         }
     }
@@ -166,7 +185,14 @@ impl Part<'_> {
 
 /// Adds bias and residual to a sum, clips and stores it.
 #[inline(always)]
-pub(super) unsafe fn store<V: Vector>(out: &Output, row: usize, channel: usize, n: usize, mut sum: V) {
+pub(super) unsafe fn store<V: Vector>(
+    out: &Output,
+    (lo, hi): (f32, f32),
+    row: usize,
+    channel: usize,
+    n: usize,
+    mut sum: V,
+) {
     // SAFETY: the caller's promises.
     unsafe {
         if !out.bias.is_null() {
@@ -175,9 +201,6 @@ pub(super) unsafe fn store<V: Vector>(out: &Output, row: usize, channel: usize, 
         if !out.residual.is_null() {
             sum = sum.add(V::load_up_to(out.residual.add(row * out.residual_stride + channel), n));
         }
-        if let Some((lo, hi)) = out.activation.bounds() {
-            sum = sum.max(V::splat(lo)).min(V::splat(hi));
-        }
-        sum.store_up_to(out.data.add(row * out.stride + channel), n);
+        sum.max(V::splat(lo)).min(V::splat(hi)).store_up_to(out.data.add(row * out.stride + channel), n);
     }
 }

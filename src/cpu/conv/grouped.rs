@@ -4,8 +4,8 @@
 //! vector lie within a vector of input channels; otherwise lanes are filled one by one.
 
 use super::ConvArgs;
-use super::depthwise::store;
-use super::lines::Lines;
+use super::depthwise::{UNBOUNDED, store};
+use super::lines::{Lines, WindowRow};
 use super::shape::{ConvShape, Spatial};
 use crate::cpu::Isa;
 use crate::cpu::gemm::finish_rows;
@@ -51,13 +51,13 @@ impl Grouped {
     }
 
     pub fn scratch_bytes(&self) -> usize {
-        0
+        self.lines.scratch_bytes()
     }
 
     /// # Safety
     /// As for [`Conv::run`](super::Conv::run).
-    pub unsafe fn run(&self, _phase: usize, part: usize, args: &ConvArgs, _shared: *mut u8, _scratch: *mut u8) {
-        self.isa.dispatch(Part { plan: self, part, args });
+    pub unsafe fn run(&self, _phase: usize, part: usize, args: &ConvArgs, _shared: *mut u8, scratch: *mut u8) {
+        self.isa.dispatch(Part { plan: self, part, args, scratch });
     }
 }
 
@@ -66,6 +66,7 @@ struct Part<'a> {
     plan: &'a Grouped,
     part: usize,
     args: &'a ConvArgs,
+    scratch: *mut u8,
 }
 
 impl Work for Part<'_> {
@@ -73,29 +74,29 @@ impl Work for Part<'_> {
 
     #[inline(always)]
     fn run<M: Machine>(self) {
-        let lines = &self.plan.lines;
-        let (part_lines, channels) = lines.part(self.part);
-        let width = lines.output[2];
-        let interior = lines.interior();
+        // Copies, which no store to the output can change.
+        let (plan, args) = (*self.plan, *self.args);
+        let Lines { window, input, output, .. } = plan.lines;
+        let bounds = args.output.activation.bounds().unwrap_or(UNBOUNDED);
+        let (part_lines, channels) = plan.lines.part(self.part);
+        let interior = plan.lines.interior();
         let whole = interior.start + interior.len() / PIXELS * PIXELS;
-        for channel in channels.clone().step_by(M::LANES) {
-            let lanes = Lanes::new(self.plan, channel, M::LANES.min(channels.end - channel));
-            for line in part_lines.clone() {
-                // SAFETY: the pixels and channels are those of this part.
-                unsafe {
-                    for pixel in (0..interior.start).chain(whole..width) {
-                        let taps = lines.window.taps_inside(2, pixel, lines.input[2]);
-                        self.block::<M::Vector, 1>(line, pixel, &lanes, taps);
+        for line in part_lines {
+            // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
+            unsafe {
+                let first = line * output[2];
+                let line = Line { plan, args, bounds, rows: plan.lines.rows(line, self.scratch), first };
+                for channel in channels.clone().step_by(M::LANES) {
+                    let lanes = Lanes::new(&plan, channel, M::LANES.min(channels.end - channel));
+                    for pixel in (0..interior.start).chain(whole..output[2]) {
+                        line.block::<M::Vector, 1>(pixel, &lanes, window.taps_inside(2, pixel, input[2]));
                     }
                     for pixel in (interior.start..whole).step_by(PIXELS) {
-                        self.block::<M::Vector, PIXELS>(line, pixel, &lanes, 0..lines.window.kernel[2]);
+                        line.block::<M::Vector, PIXELS>(pixel, &lanes, 0..window.kernel[2]);
                     }
                 }
+                finish_rows::<M>(&args.output, first..first + output[2], channels.clone());
             }
-        }
-        for line in part_lines {
-            // SAFETY: as above.
-            unsafe { finish_rows::<M>(&self.args.output, line * width..(line + 1) * width, channels.clone()) };
         }
     }
 }
@@ -141,22 +142,32 @@ impl Lanes {
     }
 }
 
-impl Part<'_> {
-    /// One vector of channels of `P` neighbouring pixels of a line, for taps `taps` of each window row.
+/// A line of the output.
+struct Line<'a> {
+    plan: Grouped,
+    args: ConvArgs,
+    bounds: (f32, f32),
+    rows: &'a [WindowRow],
+    /// Index of its first pixel.
+    first: usize,
+}
+
+impl Line<'_> {
+    /// One vector of channels of `P` neighbouring pixels, for taps `taps` of each window row.
     #[inline(always)]
-    unsafe fn block<V: Vector, const P: usize>(&self, line: usize, pixel: usize, lanes: &Lanes, taps: Range<usize>) {
-        let Grouped { group_in, in_channels, .. } = *self.plan;
-        let Lines { window, input, output, .. } = &self.plan.lines;
-        let (step, dilation, stride) = (self.plan.stride, window.dilation[2], window.stride[2]);
+    unsafe fn block<V: Vector, const P: usize>(&self, pixel: usize, lanes: &Lanes, taps: Range<usize>) {
+        let Grouped { lines: Lines { window, .. }, stride: step, group_in, in_channels, .. } = self.plan;
+        let args = &self.args;
+        let (dilation, stride) = (window.dilation[2], window.stride[2]);
         let channel = lanes.channel;
-        // SAFETY: the caller's promises.
+        // SAFETY: the caller's promises. Padding may lie in front of the first tap, but not of those that are read.
         unsafe {
             let mut sums = [V::splat(0.0); P];
-            let weights = self.args.weights.add(channel / PANEL * PANEL * window.taps() * group_in + channel % PANEL);
-            for (row, input_line) in self.plan.lines.rows(line) {
-                let first = pixel * stride + taps.start * dilation - window.pad_begin[2];
-                let from = self.args.input.add((input_line * input[2] + first) * step);
-                let weights = weights.add((row * window.kernel[2] + taps.start) * group_in * PANEL);
+            let weights = args.weights.add(channel / PANEL * PANEL * window.taps() * group_in + channel % PANEL);
+            let first = pixel * stride + taps.start * dilation - window.pad_begin[2];
+            for row in self.rows {
+                let from = args.input.add((row.pixel + first) * step);
+                let weights = weights.add((row.tap + taps.start) * group_in * PANEL);
                 for tap in 0..taps.len() {
                     for i in 0..group_in {
                         let weight = V::load(weights.add((tap * group_in + i) * PANEL));
@@ -167,9 +178,8 @@ impl Part<'_> {
                     }
                 }
             }
-            let row = line * output[2] + pixel;
             for p in 0..P {
-                store(&self.args.output, row + p, channel, lanes.n, sums[p]);
+                store(&args.output, self.bounds, self.first + pixel + p, channel, lanes.n, sums[p]);
             }
         }
     }

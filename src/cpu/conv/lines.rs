@@ -3,6 +3,7 @@
 
 use super::shape::{Spatial, Window};
 use crate::cpu::parts::Split;
+use crate::cpu::scratch;
 use std::ops::Range;
 
 /// The output lines of a window over a channels-last input, cut into parts of lines and channel panels.
@@ -48,16 +49,42 @@ impl Lines {
         start..first.end.min(last.end).max(start)
     }
 
-    /// The window rows that lie inside for an output line: for each, its index among the rows of the window (depth and
-    /// height) and the index of the input line (batch, depth and height).
-    pub fn rows(&self, line: usize) -> impl Iterator<Item = (usize, usize)> + Clone + use<> {
+    /// Bytes of scratch memory that [`Lines::rows`] needs.
+    pub fn scratch_bytes(&self) -> usize {
+        self.window.kernel[0] * self.window.kernel[1] * size_of::<WindowRow>()
+    }
+
+    /// The window rows of an output line that lie inside the input.
+    ///
+    /// # Safety
+    /// `scratch` is aligned to 8 bytes and has [`Lines::scratch_bytes`].
+    pub unsafe fn rows<'a>(&self, line: usize, scratch: *mut u8) -> &'a [WindowRow] {
         let Lines { window, input, output, .. } = *self;
         let (oh, od) = (line % output[1], line / output[1] % output[0]);
         let image = line / output[1] / output[0];
         let heights = window.taps_inside(1, oh, input[1]);
-        window.taps_inside(0, od, input[0]).flat_map(move |kd| {
+        let depths = window.taps_inside(0, od, input[0]);
+        // SAFETY: the caller's promises; there are at most as many rows as the window has.
+        let rows = unsafe { scratch::slice::<WindowRow>(scratch, depths.len() * heights.len()) };
+        let mut entries = rows.iter_mut();
+        for kd in depths {
             let id = image * input[0] + window.position(0, od, kd);
-            heights.clone().map(move |kh| (kd * window.kernel[1] + kh, id * input[1] + window.position(1, oh, kh)))
-        })
+            for kh in heights.clone() {
+                if let Some(entry) = entries.next() {
+                    let pixel = (id * input[1] + window.position(1, oh, kh)) * input[2];
+                    *entry = WindowRow { tap: (kd * window.kernel[1] + kh) * window.kernel[2], pixel };
+                }
+            }
+        }
+        rows
     }
+}
+
+/// A row of the window that lies inside the input.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowRow {
+    /// Index of its first tap.
+    pub tap: usize,
+    /// Index of the first pixel of the input line on which it lies.
+    pub pixel: usize,
 }

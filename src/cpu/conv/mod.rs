@@ -19,6 +19,7 @@ mod depthwise;
 mod grouped;
 mod lines;
 mod patches;
+mod pool;
 pub mod shape;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use dense::Dense;
 use depthwise::Depthwise;
 use grouped::Grouped;
 
+pub use pool::{Pool, PoolArgs, PoolKind};
 pub use shape::{ConvShape, Spatial, Window};
 pub use weights::WeightLayout;
 

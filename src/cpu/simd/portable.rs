@@ -91,4 +91,9 @@ impl Vector for Four {
     unsafe fn permute(self, index: &[u32]) -> Self {
         Four(std::array::from_fn(|i| self.0[index[i] as usize % 4]))
     }
+
+    #[inline(always)]
+    unsafe fn or_nan(self, other: Self) -> Self {
+        self.zip(other, |x, y| if y.is_nan() { y } else { x })
+    }
 }

@@ -22,7 +22,8 @@ macro_rules! vector {
         $mul_add:ident, $max:ident, $min:ident,
         load_first($from:ident, $n:ident) $load_first:expr,
         store_first($self:ident, $to:ident, $m:ident) $store_first:expr,
-        permute($this:ident, $index:ident) $permute:expr $(,)?
+        permute($this:ident, $index:ident) $permute:expr,
+        or_nan($value:ident, $other:ident) $or_nan:expr $(,)?
     ) => {
         impl Vector for $type {
             const LANES: usize = $lanes;
@@ -99,6 +100,12 @@ macro_rules! vector {
                 // SAFETY: the trait's promises.
                 unsafe { $permute }
             }
+
+            #[inline(always)]
+            unsafe fn or_nan($value, $other: Self) -> Self {
+                // SAFETY: the trait's promises.
+                unsafe { $or_nan }
+            }
         }
     };
 }
@@ -109,6 +116,7 @@ vector! {
     load_first(from, n) _mm256_maskload_ps(from, first8(n)),
     store_first(self, to, n) _mm256_maskstore_ps(to, first8(n), self),
     permute(self, index) _mm256_permutevar8x32_ps(self, _mm256_loadu_si256(index.as_ptr().cast())),
+    or_nan(self, other) _mm256_blendv_ps(self, other, _mm256_cmp_ps::<_CMP_UNORD_Q>(other, other)),
 }
 
 vector! {
@@ -117,4 +125,5 @@ vector! {
     load_first(from, n) _mm512_maskz_loadu_ps(first16(n), from),
     store_first(self, to, n) _mm512_mask_storeu_ps(to, first16(n), self),
     permute(self, index) _mm512_permutexvar_ps(_mm512_loadu_si512(index.as_ptr().cast()), self),
+    or_nan(self, other) _mm512_mask_mov_ps(self, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(other, other), other),
 }
