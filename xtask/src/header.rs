@@ -1,7 +1,7 @@
 //! `include/infer.h`: what `src/capi` exports, as C declares it.
 //!
-//! cbindgen reads the files of `src/capi` by themselves, in the order in which `mod.rs` names them: the header then reads in
-//! the order of the sources, and no constant of the rest of the library can end up in it.
+//! Each file of `src/capi` is a section: its module comment is the heading, cbindgen makes the declarations. The frame around
+//! them, and what only the preprocessor can express, is `src/capi/infer.h.in`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,42 +12,89 @@ use crate::shell::{self, root};
 
 /// Writes or checks the header.
 pub fn header(check: bool) -> Result<()> {
-    let mut bytes = Vec::new();
+    let folder = root().join("src/capi");
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).map_err(|error| anyhow!(error))?;
-    let builder =
-        sources()?.into_iter().fold(cbindgen::Builder::new().with_config(config), cbindgen::Builder::with_src);
-    builder.generate().context("cbindgen cannot read src/capi")?.write(&mut bytes);
-    let fresh = plain_type_names(&String::from_utf8(bytes)?);
+    let mut sections = Vec::new();
+    for source in sources(&folder)? {
+        sections.extend(section(&source, &config).with_context(|| source.display().to_string())?);
+    }
+    let frame = fs::read_to_string(folder.join("infer.h.in")).context("cannot read src/capi/infer.h.in")?;
+    let fresh = frame.replace("@SECTIONS@\n", &sections.join("\n"));
     shell::generated(&root().join("include/infer.h"), &fresh, check, "header")
 }
 
-/// `struct infer_tensor` becomes `infer_tensor` wherever the type is used: its definition makes both names, so that an
-/// application can declare it ahead and still read signatures without the keyword.
-fn plain_type_names(text: &str) -> String {
-    let lines = text.split_inclusive('\n');
-    lines
+/// A file's heading and declarations; nothing if it exports nothing.
+fn section(source: &Path, config: &cbindgen::Config) -> Result<Option<String>> {
+    let mut bytes = Vec::new();
+    let builder = cbindgen::Builder::new().with_config(config.clone()).with_src(source);
+    builder.generate().context("cbindgen cannot read it")?.write(&mut bytes);
+    let declarations = String::from_utf8(bytes)?;
+    if declarations.trim().is_empty() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(source)?;
+    let comment = text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
+    let heading: String =
+        comment.map(|line| format!(" * {}", line.trim_start_matches("# ")).trim_end().to_owned() + "\n").collect();
+    Ok(Some(format!("/*\n{heading} */\n\n{}\n", tidy(&declarations))))
+}
+
+/// Makes cbindgen's text pleasant: constants and fields become tables with their comments at the right, and
+/// `struct infer_tensor` becomes `infer_tensor` wherever the type is used. Its definition makes both names, so that an application
+/// can declare it ahead and still read signatures without the keyword.
+fn tidy(declarations: &str) -> String {
+    let lines: Vec<String> = declarations
+        .trim()
+        .lines()
         .map(|line| if line.starts_with("typedef") { line.to_owned() } else { line.replace("struct infer_", "infer_") })
-        .collect()
+        .collect();
+    let mut text: Vec<String> = Vec::new();
+    let mut table: Vec<(&str, &str)> = Vec::new();
+    let mut at = 0;
+    while let Some(line) = lines.get(at) {
+        let row = lines.get(at + 1).filter(|next| next.starts_with("#define") || is_field(next));
+        if let (Some(comment), Some(row)) = (line.trim().strip_prefix("/// "), row) {
+            table.push((row, comment));
+            at += 2;
+        } else if line.is_empty()
+            && lines.get(at + 2).is_some_and(|next| next.starts_with("#define"))
+            && !table.is_empty()
+        {
+            at += 1;
+        } else {
+            text.extend(aligned(&mut table));
+            text.push(line.clone());
+            at += 1;
+        }
+    }
+    text.extend(aligned(&mut table));
+    text.join("\n")
+}
+
+/// A line of a struct.
+fn is_field(line: &str) -> bool {
+    line.starts_with("  ") && line.ends_with(';')
+}
+
+/// The rows with their comments in one column.
+fn aligned(table: &mut Vec<(&str, &str)>) -> Vec<String> {
+    let width = table.iter().map(|(row, _)| row.len()).max().unwrap_or(0);
+    table.drain(..).map(|(row, comment)| format!("{row:width$} ///< {comment}")).collect()
 }
 
 /// The names of the functions that the committed header declares, sorted.
 pub fn functions() -> Result<Vec<String>> {
     let text = fs::read_to_string(root().join("include/infer.h")).context("cannot read include/infer.h")?;
-    let declarations = text.split("INFER_API").skip(1).filter_map(|rest| rest.split('(').next());
+    let declarations = text.split("\nINFER_API").skip(1).filter_map(|rest| rest.split('(').next());
     let names = declarations.filter_map(|before| before.rsplit([' ', '*', '\n']).next());
     let mut names: Vec<String> = names.filter(|name| name.starts_with("infer_")).map(str::to_owned).collect();
     names.sort();
     Ok(names)
 }
 
-/// `mod.rs`, then its modules as it names them.
-fn sources() -> Result<Vec<PathBuf>> {
-    let folder = root().join("src/capi");
-    let first = folder.join("mod.rs");
-    let text = fs::read_to_string(&first).with_context(|| format!("cannot read {}", first.display()))?;
-    let modules = text.lines().filter_map(|line| {
-        let name = line.trim_start_matches("pub ").trim_start_matches("pub(crate) ").strip_prefix("mod ")?;
-        Some(folder.join(name.strip_suffix(';')?).with_extension("rs"))
-    });
-    Ok(std::iter::once(first.clone()).chain(modules).filter(|path| Path::is_file(path)).collect())
+/// The modules of `src/capi` in the order in which `mod.rs` names them.
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let text = fs::read_to_string(folder.join("mod.rs")).context("cannot read src/capi/mod.rs")?;
+    let modules = text.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    Ok(modules.map(|name| folder.join(name).with_extension("rs")).filter(|path| path.is_file()).collect())
 }
