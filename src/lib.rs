@@ -4,6 +4,7 @@
 //! of a run and of a conversion through these modules, and which module may use which.
 #![deny(unsafe_code)]
 
+pub mod capi;
 pub mod cpu;
 pub mod error;
 pub mod exec;

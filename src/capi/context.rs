@@ -2,10 +2,11 @@
 //!
 //! Memory for one run at a time, with inputs and outputs that stay bound from run to run.
 
-use super::arguments::Bindings;
+use super::bindings::Bindings;
 use super::ffi;
+use super::run_options::{self, infer_run_options};
 use super::runtime::Shared;
-use super::session::{infer_run_options, infer_session, run_options};
+use super::session::infer_session;
 use super::sized;
 use super::status::infer_status;
 use super::tensor::infer_tensor;
@@ -27,7 +28,7 @@ pub unsafe extern "C" fn infer_context_create(
     ffi::run(|| unsafe {
         let session = ffi::borrow(session, "session")?;
         ffi::check_out(out, "out")?;
-        let bindings = session.shared.log_error(Bindings::new(&session.session))?;
+        let bindings = Bindings::new(&session.session);
         ffi::give(out, infer_context { bindings, shared: session.shared.clone() });
         Ok(())
     })
@@ -84,8 +85,8 @@ pub unsafe extern "C" fn infer_context_run(
     // SAFETY: NULL or live objects of the caller's.
     ffi::run(|| unsafe {
         let context = ffi::borrow_mut(context, "context")?;
-        let options = run_options(options)?;
-        context.shared.log_error(context.bindings.run(&options))
+        let control = run_options::control(options)?;
+        context.shared.log_error(context.bindings.run(control))
     })
 }
 

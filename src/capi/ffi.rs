@@ -155,6 +155,15 @@ fn check_len(pointer: *const u8, len: usize, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// A truth value of the caller.
+pub(super) fn flag(value: u32, name: &str) -> Result<bool> {
+    match value {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Error::invalid(format!("`{name}` is {value}, which is neither 0 nor 1"))),
+    }
+}
+
 /// A copy for C callers; a NUL inside becomes U+FFFD.
 pub(super) fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()

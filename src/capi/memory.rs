@@ -1,11 +1,13 @@
-//! A model in the caller's memory.
+//! Models in memory and files of the caller.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::ffi::UserData;
+use crate::error::{Error, Result};
 use crate::tensor::Blob;
 
 /// Called when the library does not need the bytes any more.
@@ -55,4 +57,22 @@ impl AsRef<[u8]> for Keep {
     fn as_ref(&self) -> &[u8] {
         self.0.bytes
     }
+}
+
+/// A descriptor of our own for an open file; the caller may close its own.
+#[cfg(unix)]
+pub(super) fn duplicate(fd: c_int) -> Result<File> {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    // SAFETY: a system call that takes any number.
+    let own = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    if own < 0 {
+        return Err(Error::io(format!("file descriptor {fd}"), &std::io::Error::last_os_error()));
+    }
+    // SAFETY: a new descriptor that nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(own) }.into())
+}
+
+#[cfg(not(unix))]
+pub(super) fn duplicate(_: c_int) -> Result<File> {
+    Err(Error::unsupported("file descriptors exist on Unix only"))
 }

@@ -23,11 +23,14 @@ mod runtime;
 
 mod model;
 
+mod run_options;
+
 mod session;
 
 mod context;
 
 mod arguments;
+mod bindings;
 mod ffi;
 mod memory;
 mod ports;
@@ -38,6 +41,7 @@ pub use device::*;
 pub use dtype::*;
 pub use error::*;
 pub use model::*;
+pub use run_options::*;
 pub use runtime::*;
 pub use session::*;
 pub use status::*;

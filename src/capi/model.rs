@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::ffi;
-use super::memory::External;
+use super::memory::{self, External};
 use super::ports::{self, PortInfo};
 use super::runtime::{INFER_LOG_INFO, Shared, infer_runtime};
 use super::status::infer_status;
 use super::tensor::infer_tensor_info;
 use crate::error::{Error, Result};
-use crate::session::{Mode, Model, OpenOptions};
+use crate::model::Mode;
+use crate::session::{Model, OpenOptions};
+use crate::tensor::Blob;
 
 /// A model.
 pub struct infer_model {
@@ -104,11 +106,7 @@ pub unsafe extern "C" fn infer_model_options_set_verify(
     ffi::run(|| {
         // SAFETY: NULL or a live object of the caller's.
         let options = unsafe { ffi::borrow_mut(options, "options")? };
-        options.open.verify = match verify {
-            0 => false,
-            1 => true,
-            _ => return Err(Error::invalid(format!("`verify` is {verify}, which is neither 0 nor 1"))),
-        };
+        options.open.verify_data = ffi::flag(verify, "verify")?;
         Ok(())
     })
 }
@@ -144,8 +142,9 @@ pub unsafe extern "C" fn infer_model_open_fd(
     // SAFETY: NULL or live objects of the caller's; `out` is checked before it is written.
     ffi::run(|| unsafe {
         ffi::check_out(out, "out")?;
-        let what = format!("file descriptor {fd} at {offset}");
-        ffi::give(out, open(options.as_ref(), &what, |options| Model::open_fd(fd, offset, len, options))?);
+        let file = memory::duplicate(fd)?;
+        let what = format!("file descriptor {fd}");
+        ffi::give(out, open(options.as_ref(), &what, |options| Model::open_fd(file, offset, len, options))?);
         Ok(())
     })
 }
@@ -167,7 +166,10 @@ pub unsafe extern "C" fn infer_model_open_memory(
     ffi::run(|| unsafe {
         ffi::check_out(out, "out")?;
         let memory = External::new(ffi::slice(data.cast(), len, "data")?, release, user_data);
-        let model = open(options.as_ref(), &"memory", |options| Model::open_bytes(memory.blob(), options))?;
+        let model = open(options.as_ref(), &"memory", |options| match options.mode {
+            Mode::Map => Model::open_bytes(&memory.blob(), options),
+            Mode::Copy => Model::open_bytes(&Blob::copy_of(&memory.blob())?, options),
+        })?;
         memory.accept();
         ffi::give(out, model);
         Ok(())

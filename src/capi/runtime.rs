@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::ffi::{self, UserData};
 use super::status::infer_status;
 use crate::error::{Error, Result};
-use crate::session::{Runtime, RuntimeOptions};
+use crate::session::Runtime;
 
 /// Threads and a logger.
 pub struct infer_runtime {
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn infer_runtime_create(
         let options = options.as_ref();
         let threads = options.map_or(0, |options| options.threads);
         let log = options.and_then(|options| options.log);
-        let runtime = Runtime::new(&RuntimeOptions { threads })?;
+        let runtime = Runtime::new(threads)?;
         ffi::give(out, infer_runtime { shared: Shared { runtime: Some(runtime), log } });
         Ok(())
     })

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::arguments;
+use super::device::{INFER_DEVICE_CPU, INFER_DEVICE_CUDA, infer_device};
 use super::ffi;
 use super::model::infer_model;
-use super::runtime::{INFER_LOG_INFO, Shared, threads_in_range};
-use super::sized::{self, Array, Versioned};
+use super::run_options::{self, infer_run_options};
+use super::runtime::{INFER_LOG_INFO, INFER_LOG_WARNING, Shared, threads_in_range};
+use super::sized::Array;
 use super::status::infer_status;
-use super::tensor::{INFER_DEVICE_CPU, INFER_DEVICE_CUDA, infer_device, infer_tensor};
+use super::tensor::infer_tensor;
 use crate::error::{Error, Result};
 use crate::session::{Session, SessionOptions};
 
@@ -24,25 +26,9 @@ pub struct infer_session {
 
 /// Settings of a session.
 pub struct infer_session_options {
-    threads: usize,
-}
-
-/// Settings of one run; start with INFER_RUN_OPTIONS_INIT.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct infer_run_options {
-    /// sizeof(infer_run_options), as INFER_RUN_OPTIONS_INIT sets it.
-    pub struct_size: u32,
-    /// Zero.
-    pub flags: u32,
-    /// Nanoseconds after which the run ends with INFER_ERROR_CANCELLED; 0 = never.
-    pub timeout_ns: u64,
-}
-
-// SAFETY: repr(C), a u32 first, no padding (`layout`), integers only.
-unsafe impl Versioned for infer_run_options {
-    const NAME: &'static str = "infer_run_options";
-    const SIZES: &'static [usize] = &[16];
+    settings: SessionOptions,
+    device: infer_device,
+    fallback: bool,
 }
 
 /// Settings: the processor, the threads of the model's runtime or, if it has none, as many as this process may use.
@@ -52,7 +38,8 @@ pub unsafe extern "C" fn infer_session_options_create(out: *mut *mut infer_sessi
     // SAFETY: `out` is checked before it is written.
     ffi::run(|| unsafe {
         ffi::check_out(out, "out")?;
-        ffi::give(out, infer_session_options { threads: 0 });
+        let settings = SessionOptions::default();
+        ffi::give(out, infer_session_options { settings, device: INFER_DEVICE_CPU, fallback: false });
         Ok(())
     })
 }
@@ -75,7 +62,61 @@ pub unsafe extern "C" fn infer_session_options_set_threads(
     ffi::run(|| {
         // SAFETY: NULL or a live object of the caller's.
         let options = unsafe { ffi::borrow_mut(options, "options")? };
-        options.threads = threads_in_range(threads)?;
+        options.settings.threads = threads_in_range(threads)?;
+        Ok(())
+    })
+}
+
+/// Where the model runs; `id` tells one of several such devices. `fallback` 1 runs on the processor if that device cannot be
+/// had, and logs why; 0 makes infer_session_create() fail.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn infer_session_options_set_device(
+    options: *mut infer_session_options,
+    device: infer_device,
+    id: i32,
+    fallback: u32,
+) -> infer_status {
+    ffi::run(|| {
+        // SAFETY: NULL or a live object of the caller's.
+        let options = unsafe { ffi::borrow_mut(options, "options")? };
+        if device > INFER_DEVICE_CUDA {
+            return Err(Error::invalid(format!("`device` is {device}, which is none of INFER_DEVICE_*")));
+        }
+        if id < 0 || (device == INFER_DEVICE_CPU && id != 0) {
+            return Err(Error::invalid(format!("`id` is {id}: there is no such device")));
+        }
+        options.fallback = ffi::flag(fallback, "fallback")?;
+        options.device = device;
+        Ok(())
+    })
+}
+
+/// Most bytes of activations and workspace that one run may need; a run that needs more ends with INFER_ERROR_NO_MEMORY.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn infer_session_options_set_max_memory(
+    options: *mut infer_session_options,
+    bytes: u64,
+) -> infer_status {
+    ffi::run(|| {
+        // SAFETY: NULL or a live object of the caller's.
+        let options = unsafe { ffi::borrow_mut(options, "options")? };
+        options.settings.max_memory = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Ok(())
+    })
+}
+
+/// How many runs at a time infer_session_run() keeps memory for; what further ones need is freed after them.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn infer_session_options_set_max_contexts(
+    options: *mut infer_session_options,
+    count: u32,
+) -> infer_status {
+    ffi::run(|| {
+        // SAFETY: NULL or a live object of the caller's.
+        unsafe { ffi::borrow_mut(options, "options")? }.settings.max_contexts = count as usize;
         Ok(())
     })
 }
@@ -118,7 +159,8 @@ pub unsafe extern "C" fn infer_session_prepare(
     ffi::run(|| unsafe {
         let session = ffi::borrow(session, "session")?;
         let inputs = Array::new(inputs.cast_mut(), n, "inputs")?;
-        session.shared.log_error(arguments::prepare(&session.session, &inputs))
+        let prepare = |infos: &[_]| session.session.prepare(infos);
+        session.shared.log_error(arguments::prepare(session.session.model(), &inputs, prepare))
     })
 }
 
@@ -137,9 +179,32 @@ pub unsafe extern "C" fn infer_session_run(
     // SAFETY: NULL or live objects of the caller's.
     ffi::run(|| unsafe {
         let session = ffi::borrow(session, "session")?;
-        let _ = run_options(options)?;
+        let control = run_options::control(options)?;
         let inputs = Array::new(inputs.cast_mut(), n, "inputs")?;
         let outputs = Array::new(outputs, m, "outputs")?;
-        session.shared.log_error(arguments::run(&session.session, &inputs, &outputs))
+        let run = |inputs: &[_], outputs: &mut [_]| session.session.run(inputs, outputs, control);
+        session.shared.log_error(arguments::run(session.session.model(), &inputs, &outputs, run))
     })
+}
+
+fn create(model: &infer_model, options: Option<&infer_session_options>) -> Result<infer_session> {
+    let start = Instant::now();
+    let shared = model.shared.clone();
+    let mut settings = options.map_or_else(SessionOptions::default, |options| options.settings.clone());
+    if settings.threads == 0 {
+        settings.runtime = shared.runtime.clone();
+    }
+    if let Some(options) = options.filter(|options| options.device != INFER_DEVICE_CPU) {
+        let missing = "CUDA is not part of this build of the library";
+        if !options.fallback {
+            return shared.log_error(Err(Error::device(missing)));
+        }
+        shared.log(INFER_LOG_WARNING, || format!("{missing}: the session runs on the processor"));
+    }
+    let session = shared.log_error(Session::new(&model.model, &settings))?;
+    shared.log(INFER_LOG_INFO, || {
+        let elapsed = start.elapsed().as_secs_f64() * 1e3;
+        format!("session of {} threads prepared in {elapsed:.1} ms", session.threads())
+    });
+    Ok(infer_session { session, shared })
 }

@@ -3,6 +3,7 @@
 //! Extents and strides count elements, lengths count bytes, the outermost dimension comes first. No alignment is demanded.
 
 use std::ffi::{c_char, c_void};
+use std::ptr;
 
 use super::device::infer_device;
 use super::dtype::infer_dtype;
@@ -49,6 +50,23 @@ pub struct infer_tensor {
     pub strides: [i64; INFER_MAX_RANK],
     /// The library's, when it has allocated `data`. Leave it alone.
     pub owner: *mut c_void,
+}
+
+impl infer_tensor {
+    pub(super) const EMPTY: infer_tensor = infer_tensor {
+        struct_size: size_of::<infer_tensor>() as u32,
+        dtype: 0,
+        rank: 0,
+        flags: 0,
+        device: 0,
+        device_id: 0,
+        data: ptr::null_mut(),
+        byte_len: 0,
+        capacity: 0,
+        shape: [0; INFER_MAX_RANK],
+        strides: [0; INFER_MAX_RANK],
+        owner: ptr::null_mut(),
+    };
 }
 
 // SAFETY: repr(C), a u32 first, no padding (`layout`), integers and pointers only.

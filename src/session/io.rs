@@ -34,6 +34,13 @@ pub struct Output<'a> {
     pub owned: Option<Buffer>,
 }
 
+impl Default for Input<'_> {
+    /// A scalar without data; fills tables.
+    fn default() -> Self {
+        Input { dtype: DType::U8, dims: Dims::SCALAR, strides: None, data: &[] }
+    }
+}
+
 /// Makes a contiguous, aligned copy of an input that is neither; returns whether it did.
 pub(super) fn copy_if_needed(input: &Input<'_>, copy: &mut Option<Buffer>) -> Result<bool> {
     let info = TensorInfo { dtype: input.dtype, dims: input.dims };
