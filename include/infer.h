@@ -20,9 +20,9 @@
  *   infer_model_destroy(model);
  *
  * What holds everywhere:
- * - Results come through pointers, last in the list, that are written only when the status is INFER_OK, unless a function
- *   says otherwise. No call ends the process, writes to a stream, or lets a C++ exception or a Rust panic out.
- * - An object passed as `const` may be in use by any number of threads at once, any other by one thread at a time.
+ * - Results come through pointers, the last parameters, that are written only when the status is INFER_OK, unless a
+ *   function says otherwise. No call ends the process, writes to a stream, or lets an exception out.
+ * - An object passed as `const` may be used by any number of threads at once, any other by one thread at a time.
  * - Objects keep alive what they were made from: destroy them in any order. Destroying NULL does nothing.
  * - A struct that starts with `struct_size` may grow at its end. Start with its _INIT macro: zero means the default.
  * - Strings are UTF-8 and end with NUL. Callbacks must not throw, and must return.
@@ -54,7 +54,8 @@ extern "C" {
 /*
  * Version
  *
- * What a header of one release promises, later libraries of the same `INFER_ABI` keep.
+ * A program built with this header runs with every later library of the same soname. What a newer header adds, an older
+ * library lacks: compare the two numbers before you use it.
  */
 
 #define INFER_VERSION 1000 ///< Release of this header: major * 1000000 + minor * 1000 + patch.
@@ -62,10 +63,6 @@ extern "C" {
 /// Release of the library, encoded as INFER_VERSION.
 /// Thread-safety: any thread. Lifetime: a number.
 INFER_API uint32_t infer_version(void);
-
-/// Release of the library as text, "0.1.0".
-/// Thread-safety: any thread. Lifetime: static.
-INFER_API const char *infer_version_string(void);
 
 /*
  * Status
@@ -89,7 +86,7 @@ typedef int32_t infer_status;
 #define INFER_ERROR_DEVICE 10          ///< The device is missing or has failed.
 #define INFER_ERROR_CANCELLED 11       ///< The run was cancelled, or its deadline has passed.
 #define INFER_ERROR_STATE 12           ///< The object cannot be used now, for example in a forked child.
-#define INFER_ERROR_INTERNAL 13        ///< A bug in this library. The process and the objects that took no part in the call are unharmed.
+#define INFER_ERROR_INTERNAL 13        ///< A bug in this library. What took no part in the call is unharmed.
 
 /// Name of a status, "INFER_ERROR_IO"; "unknown" for numbers that this library does not know.
 /// Thread-safety: any thread. Lifetime: static.
@@ -157,69 +154,67 @@ typedef uint32_t infer_device;
 /*
  * Tensors
  *
- * Extents and strides count elements, lengths count bytes, the outermost dimension comes first. No alignment is demanded.
+ * Extents and strides count elements, lengths count bytes, the outermost dimension comes first. Any alignment will do.
  */
 
 #define INFER_MAX_RANK 8       ///< Largest rank of a tensor.
-#define INFER_TENSOR_STRIDED 1 ///< infer_tensor.flags: `strides` are set. Without it the elements are contiguous in row-major order.
+#define INFER_TENSOR_STRIDED 1 ///< Flag: `strides` are set. Without it the elements are contiguous, row-major.
 
 /// Description of a tensor's memory; start with INFER_TENSOR_INIT. It owns nothing unless `owner` is set.
 ///
-/// As an input it is only read; `capacity` and `owner` do not matter.
-/// As an output with `data` it has room for `capacity` bytes. `dtype` is checked unless 0; `rank`, `shape` and `byte_len` are
-/// written by the library (with INFER_TENSOR_STRIDED, `rank` and `shape` must be given, and be those of the result).
-/// As an output without `data` all is written by the library, which allocates the memory: infer_tensor_release() frees it, and
-/// passing the tensor to another run uses the memory again, or a larger piece in its place.
+/// An input is only read; `capacity` and `owner` do not matter.
+/// An output with `data` has room for `capacity` bytes. `dtype` is checked unless 0. The library writes `rank`, `shape` and
+/// `byte_len`; with INFER_TENSOR_STRIDED, `rank` and `shape` must be given, and be those of the result.
+/// An output without `data` is allocated by the library. infer_tensor_release() frees it; the next run that is given the
+/// tensor writes to the same memory again, or to a larger piece in its place.
 typedef struct infer_tensor {
   uint32_t struct_size;            ///< sizeof(infer_tensor), as INFER_TENSOR_INIT sets it.
   infer_dtype dtype;               ///< Type of the elements.
   uint32_t rank;                   ///< Number of dimensions, 0 to INFER_MAX_RANK.
-  uint32_t flags;                  ///< INFER_TENSOR_STRIDED or 0.
+  uint32_t flags;                  ///< INFER_TENSOR_STRIDED, or 0.
   infer_device device;             ///< Where `data` is.
   int32_t device_id;               ///< Which one of those devices.
   void *data;                      ///< First element.
-  uint64_t byte_len;               ///< Bytes that the elements take; with INFER_TENSOR_STRIDED, at least up to the end of the last one.
+  uint64_t byte_len;               ///< Bytes of the elements; with strides, at least up to the end of the last one.
   uint64_t capacity;               ///< Outputs: bytes that may be written at `data`.
   int64_t shape[INFER_MAX_RANK];   ///< Extents of the first `rank` dimensions.
-  int64_t strides[INFER_MAX_RANK]; ///< With INFER_TENSOR_STRIDED: elements from one index to the next, not negative.
+  int64_t strides[INFER_MAX_RANK]; ///< With INFER_TENSOR_STRIDED: elements from one index to the next, at least 0.
   void *owner;                     ///< The library's, when it has allocated `data`. Leave it alone.
 } infer_tensor;
 
-/// What a model expects as an input or delivers as an output; start with INFER_TENSOR_INFO_INIT.
+/// What a model expects as an input or delivers as an output; start with INFER_TENSOR_INFO_INIT. Extents of the same name are
+/// equal.
 typedef struct infer_tensor_info {
   uint32_t struct_size;                  ///< sizeof(infer_tensor_info), as INFER_TENSOR_INFO_INIT sets it.
   infer_dtype dtype;                     ///< Type of the elements.
   uint32_t rank;                         ///< Number of dimensions.
   uint32_t reserved;                     ///< Zero.
   const char *name;                      ///< Its name.
-  int64_t shape[INFER_MAX_RANK];         ///< Extents; -1 where it varies from run to run.
-  const char *dim_names[INFER_MAX_RANK]; ///< Names or formulas of the extents that vary, "batch" or "2*batch"; else NULL. The same name means the same extent.
+  int64_t shape[INFER_MAX_RANK];         ///< Extents; -1 where they vary from run to run.
+  const char *dim_names[INFER_MAX_RANK]; ///< Of an extent that varies: its name, or a formula of names; else NULL.
   int64_t dim_min[INFER_MAX_RANK];       ///< Least extents.
   int64_t dim_max[INFER_MAX_RANK];       ///< Greatest extents; INT64_MAX where there is no limit.
 } infer_tensor_info;
 
-/// Frees what the library has allocated for a tensor, and clears `data`, `byte_len` and `owner`. A tensor that it has not
-/// allocated, and NULL, are left alone.
+/// Frees what the library has allocated for a tensor, and clears the members that tell of it. A tensor that the library has
+/// not allocated, and NULL, are left alone.
 /// Thread-safety: one thread at a time per tensor. Lifetime: `data` is gone; the struct is the caller's.
 INFER_API void infer_tensor_release(infer_tensor *tensor);
 
 /*
  * Runtime
  *
- * Optional: threads and a logger that several models share. A session whose model was opened without one starts its own threads.
+ * Optional: threads and a logger that several models share. Sessions of models opened without one start their own threads.
  */
 
-/// Threads and a logger.
-typedef struct infer_runtime infer_runtime;
-
-/// Settings of a runtime.
-typedef struct infer_runtime_options infer_runtime_options;
+typedef struct infer_runtime infer_runtime;                 ///< Threads and a logger.
+typedef struct infer_runtime_options infer_runtime_options; ///< Settings of a runtime.
 
 /// Weight of a log message, one of INFER_LOG_*.
 typedef uint32_t infer_log_level;
 
-/// Receives a message, which lasts until the function returns. It may be called from any thread that calls the library, and must
-/// neither throw nor call the library.
+/// Receives a message, which lasts until the function returns. It may be called on any thread that calls the library, and
+/// must not call the library.
 typedef void (*infer_log_callback)(void *user_data, infer_log_level level, const char *message);
 
 #define INFER_LOG_ERROR 1   ///< What fails and is returned as a status as well.
@@ -234,24 +229,21 @@ INFER_API infer_status infer_runtime_options_create(infer_runtime_options **out)
 /// Thread-safety: one thread at a time. Lifetime: ends here; NULL is fine.
 INFER_API void infer_runtime_options_destroy(infer_runtime_options *options);
 
-/// Number of threads that work on a run, the calling one among them; 0 = as many as this process may use, at most 1024. Results
-/// are the same bits for any number.
+/// Number of threads that work on a run, the calling one among them: at most 1024; 0 = as many as this process may use. The
+/// results are the same bits for any number.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_runtime_options_set_threads(infer_runtime_options *options, uint32_t threads);
 
 /// Sends messages up to `level` to `callback`; NULL sends none.
-/// Thread-safety: one thread at a time. Lifetime: `callback` and `user_data` must last as long as the runtime and what uses it.
-INFER_API
-infer_status infer_runtime_options_set_log(infer_runtime_options *options,
-                                           infer_log_level level,
-                                           infer_log_callback callback,
-                                           void *user_data);
+/// Thread-safety: one thread at a time. Lifetime: both must last until the runtime and what uses it are gone.
+INFER_API infer_status infer_runtime_options_set_log(infer_runtime_options *options, infer_log_level level,
+                                                     infer_log_callback callback, void *user_data);
 
 /// Starts a runtime; NULL options are the defaults.
-/// Thread-safety: any thread. Lifetime: until infer_runtime_destroy(); models and their sessions keep its threads alive.
+/// Thread-safety: any thread. Lifetime: until infer_runtime_destroy(); its threads, until nobody uses them.
 INFER_API infer_status infer_runtime_create(const infer_runtime_options *options, infer_runtime **out);
 
-/// Destroys a runtime. Its threads end with the last session that uses them.
+/// Destroys a runtime.
 /// Thread-safety: one thread at a time. Lifetime: ends here; NULL is fine.
 INFER_API void infer_runtime_destroy(infer_runtime *runtime);
 
@@ -261,17 +253,14 @@ INFER_API void infer_runtime_destroy(infer_runtime *runtime);
  * A model file, opened: checked, mapped, and never changed. Any number of sessions share its weights.
  */
 
-/// A model.
-typedef struct infer_model infer_model;
-
-/// Settings of opening a model.
-typedef struct infer_model_options infer_model_options;
+typedef struct infer_model infer_model;                 ///< A model.
+typedef struct infer_model_options infer_model_options; ///< Settings of opening a model.
 
 /// How a model's bytes are held, one of INFER_OPEN_*.
 typedef uint32_t infer_open_mode;
 
-#define INFER_OPEN_MAP 0  ///< Mapped: weights are read from the page cache, which processes share. Truncating the file then crashes its users.
-#define INFER_OPEN_COPY 1 ///< Read into memory: the file may change or vanish afterwards.
+#define INFER_OPEN_MAP 0  ///< Mapped, and shared with other processes. Truncating the file crashes them all.
+#define INFER_OPEN_COPY 1 ///< Read into memory. The file may change afterwards.
 
 /// Settings: no runtime, INFER_OPEN_MAP, weights not verified, the library's own limits.
 /// Thread-safety: any thread. Lifetime: until infer_model_options_destroy().
@@ -289,8 +278,8 @@ INFER_API infer_status infer_model_options_set_runtime(infer_model_options *opti
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_model_options_set_mode(infer_model_options *options, infer_open_mode mode);
 
-/// Whether opening also compares the weights with their checksums (1), which reads the whole file, or not (0). Everything
-/// else in the file is always checked.
+/// Whether opening also compares the weights with their checksums (1), which reads the whole file, or not (0). All else in
+/// the file is always checked.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_model_options_set_verify(infer_model_options *options, uint32_t verify);
 
@@ -298,27 +287,18 @@ INFER_API infer_status infer_model_options_set_verify(infer_model_options *optio
 /// Thread-safety: any thread. Lifetime: until infer_model_destroy(); sessions keep what they need of it alive.
 INFER_API infer_status infer_model_open(const char *path, const infer_model_options *options, infer_model **out);
 
-/// Opens the model in `len` bytes at `offset` of an open file, for example an asset inside a package; `len` 0 is up to
-/// its end. An offset that is no multiple of 64 is held as INFER_OPEN_COPY.
+/// Opens the model in `len` bytes at `offset` of an open file, for example an asset inside a package. If `offset` is no
+/// multiple of 64, the bytes are held as with INFER_OPEN_COPY.
 /// Thread-safety: any thread. Lifetime: as infer_model_open(); `fd` is the caller's and may be closed on return.
-INFER_API
-infer_status infer_model_open_fd(int fd,
-                                 uint64_t offset,
-                                 uint64_t len,
-                                 const infer_model_options *options,
-                                 infer_model **out);
+INFER_API infer_status infer_model_open_fd(int fd, uint64_t offset, uint64_t len, const infer_model_options *options,
+                                           infer_model **out);
 
-/// Opens the model in `len` bytes of the caller's memory. `release` (NULL: none) is called with `user_data` when the bytes are
-/// not needed any more, on whatever thread destroys their last user; if opening fails it is not called. With
-/// INFER_OPEN_COPY, and where `data` is not 64-byte aligned, the bytes are copied.
+/// Opens the model in `len` bytes of the caller's memory. `release` (NULL: none) is called with `user_data` once the bytes
+/// are not needed any more, on whatever thread destroys their last user; if opening fails, it is not called. Weights are
+/// used in place if `data` is 64-byte aligned, unless INFER_OPEN_COPY is set.
 /// Thread-safety: any thread. Lifetime: as infer_model_open(); `data` must stay unchanged until `release`.
-INFER_API
-infer_status infer_model_open_memory(const void *data,
-                                     size_t len,
-                                     void (*release)(void *user_data),
-                                     void *user_data,
-                                     const infer_model_options *options,
-                                     infer_model **out);
+INFER_API infer_status infer_model_open_memory(const void *data, size_t len, void (*release)(void *user_data),
+                                               void *user_data, const infer_model_options *options, infer_model **out);
 
 /// Destroys a model; its names and metadata are gone.
 /// Thread-safety: one thread at a time. Lifetime: ends here; NULL is fine.
@@ -354,35 +334,48 @@ INFER_API size_t infer_model_metadata_count(const infer_model *model);
 
 /// Metadata entry `index`.
 /// Thread-safety: any thread. Lifetime: both strings belong to the model.
-INFER_API
-infer_status infer_model_metadata_at(const infer_model *model,
-                                     size_t index,
-                                     const char **key,
-                                     const char **value);
+INFER_API infer_status infer_model_metadata_at(const infer_model *model, size_t index, const char **key,
+                                               const char **value);
 
 /// Value of the metadata entry called `key`.
 /// Thread-safety: any thread. Lifetime: the string belongs to the model.
 INFER_API infer_status infer_model_metadata_get(const infer_model *model, const char *key, const char **value);
 
 /*
- * Session
- *
- * A model prepared for a device: kernels chosen, threads started. Any number of threads may run it at once; those that find its
- * threads busy work alone, with the same results.
+ * Settings of a run
  */
 
-/// A prepared model.
-typedef struct infer_session infer_session;
-
-/// Settings of a session.
-typedef struct infer_session_options infer_session_options;
+typedef struct infer_cancel infer_cancel; ///< Stops runs that are under way.
 
 /// Settings of one run; start with INFER_RUN_OPTIONS_INIT.
 typedef struct infer_run_options {
-  uint32_t struct_size; ///< sizeof(infer_run_options), as INFER_RUN_OPTIONS_INIT sets it.
-  uint32_t flags;       ///< Zero.
-  uint64_t timeout_ns;  ///< Nanoseconds after which the run ends with INFER_ERROR_CANCELLED; 0 = never.
+  uint32_t struct_size;       ///< sizeof(infer_run_options), as INFER_RUN_OPTIONS_INIT sets it.
+  uint32_t flags;             ///< Zero.
+  uint64_t timeout_ns;        ///< Nanoseconds after which the run ends with INFER_ERROR_CANCELLED; 0 = never.
+  const infer_cancel *cancel; ///< Ends the run with INFER_ERROR_CANCELLED when it is set; NULL = none.
 } infer_run_options;
+
+/// Makes a token that is not set. Any number of runs may watch it.
+/// Thread-safety: any thread. Lifetime: until infer_cancel_destroy(), which must wait for the runs that watch it.
+INFER_API infer_status infer_cancel_create(infer_cancel **out);
+
+/// Sets the token (1), so that the runs that watch it end soon, or clears it (0) for the next ones.
+/// Thread-safety: any thread, also while runs watch it. Lifetime: nothing is kept.
+INFER_API infer_status infer_cancel_set(const infer_cancel *cancel, uint32_t requested);
+
+/// Destroys a token.
+/// Thread-safety: one thread at a time. Lifetime: ends here; NULL is fine.
+INFER_API void infer_cancel_destroy(infer_cancel *cancel);
+
+/*
+ * Session
+ *
+ * A model prepared for a device: kernels chosen, threads started. Any number of threads may run it at once; one that finds
+ * the session's threads busy works alone, with the same results.
+ */
+
+typedef struct infer_session infer_session;                 ///< A prepared model.
+typedef struct infer_session_options infer_session_options; ///< Settings of a session.
 
 /// Settings: the processor, the threads of the model's runtime or, if it has none, as many as this process may use.
 /// Thread-safety: any thread. Lifetime: until infer_session_options_destroy().
@@ -392,36 +385,44 @@ INFER_API infer_status infer_session_options_create(infer_session_options **out)
 /// Thread-safety: one thread at a time. Lifetime: ends here; NULL is fine.
 INFER_API void infer_session_options_destroy(infer_session_options *options);
 
-/// Number of threads as in infer_runtime_options_set_threads(), for this session alone; 0 = those of the model's runtime.
+/// Number of threads, as infer_runtime_options_set_threads(), of this session alone; 0 = those of the model's runtime.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_session_options_set_threads(infer_session_options *options, uint32_t threads);
 
+/// Where the model runs; `id` tells one of several such devices. If that device cannot be had, infer_session_create() fails
+/// (`fallback` 0), or logs why and takes the processor (1).
+/// Thread-safety: one thread at a time. Lifetime: copied.
+INFER_API infer_status infer_session_options_set_device(infer_session_options *options, infer_device device, int32_t id,
+                                                        uint32_t fallback);
+
+/// Most bytes of activations and workspace for one run; a run that needs more ends with INFER_ERROR_NO_MEMORY.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+INFER_API infer_status infer_session_options_set_max_memory(infer_session_options *options, uint64_t bytes);
+
+/// How many runs at a time infer_session_run() keeps memory for; what further ones need is freed after them.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+INFER_API infer_status infer_session_options_set_max_contexts(infer_session_options *options, uint32_t count);
+
 /// Prepares a model; NULL options are the defaults.
 /// Thread-safety: any thread. Lifetime: until infer_session_destroy(); it keeps what it needs of the model and runtime.
-INFER_API
-infer_status infer_session_create(const infer_model *model,
-                                  const infer_session_options *options,
-                                  infer_session **out);
+INFER_API infer_status infer_session_create(const infer_model *model, const infer_session_options *options,
+                                            infer_session **out);
 
 /// Destroys a session.
 /// Thread-safety: one thread at a time. Lifetime: ends here, or with its last context; NULL is fine.
 INFER_API void infer_session_destroy(infer_session *session);
 
-/// Does now what the first run with inputs of these types and shapes would do first: work out shapes, allocate memory. Only
-/// `dtype`, `rank` and `shape` of the `n` inputs, in the model's order, are read.
+/// Works out now what the first run with inputs of these types and shapes would have to. Only `dtype`, `rank` and `shape`
+/// of the `n` inputs, in the model's order, are read.
 /// Thread-safety: any thread. Lifetime: nothing is kept.
 INFER_API infer_status infer_session_prepare(const infer_session *session, const infer_tensor *inputs, size_t n);
 
-/// Runs the model: reads `n` inputs, writes `m` outputs, both in the model's order, and returns when done. Inputs and outputs
-/// must not overlap. After the first run with inputs of some shapes, runs that write to the caller's memory allocate nothing.
+/// Runs the model: reads `n` inputs, writes `m` outputs, both in the model's order. The memory of an output must not overlap
+/// any other. After the first run with inputs of some shapes, runs that write to the caller's memory allocate nothing.
+/// INFER_ERROR_BUFFER_TOO_SMALL also writes `rank`, `shape` and `byte_len` of the outputs that have too little room.
 /// Thread-safety: any thread, also at the same time. Lifetime: tensors are used during the call only.
-INFER_API
-infer_status infer_session_run(const infer_session *session,
-                               const infer_run_options *options,
-                               const infer_tensor *inputs,
-                               size_t n,
-                               infer_tensor *outputs,
-                               size_t m);
+INFER_API infer_status infer_session_run(const infer_session *session, const infer_run_options *options,
+                                         const infer_tensor *inputs, size_t n, infer_tensor *outputs, size_t m);
 
 /*
  * Context
@@ -429,24 +430,23 @@ infer_status infer_session_run(const infer_session *session,
  * Memory for one run at a time, with inputs and outputs that stay bound from run to run.
  */
 
-/// One thread's way to run a session.
-typedef struct infer_context infer_context;
+typedef struct infer_context infer_context; ///< One thread's way to run a session.
 
 /// Makes a context; nothing is bound.
 /// Thread-safety: any thread. Lifetime: until infer_context_destroy(); it keeps the session alive.
 INFER_API infer_status infer_context_create(const infer_session *session, infer_context **out);
 
 /// Destroys a context.
-/// Thread-safety: one thread at a time. Lifetime: ends here, and with it what infer_context_get_output() gave; NULL is fine.
+/// Thread-safety: one thread at a time. Lifetime: ends here, with the outputs in its memory; NULL is fine.
 INFER_API void infer_context_destroy(infer_context *context);
 
 /// Binds input `index`; its data may change between runs. NULL unbinds it.
-/// Thread-safety: one thread at a time. Lifetime: the struct is copied; `data` is read by every run until it is bound anew.
+/// Thread-safety: one thread at a time. Lifetime: the struct is copied; runs read `data` until it is bound anew.
 INFER_API infer_status infer_context_set_input(infer_context *context, size_t index, const infer_tensor *tensor);
 
-/// Binds output `index` to memory of the caller's, described as for infer_session_run(). NULL unbinds it: the context then has
-/// memory of its own for it.
-/// Thread-safety: one thread at a time. Lifetime: the struct is copied; `data` is written by every run until it is bound anew.
+/// Binds output `index` to memory of the caller's, described as for infer_session_run(). NULL unbinds it: the context then
+/// has memory of its own for it.
+/// Thread-safety: one thread at a time. Lifetime: the struct is copied; runs write `data` until it is bound anew.
 INFER_API infer_status infer_context_set_output(infer_context *context, size_t index, const infer_tensor *tensor);
 
 /// Runs the model with what is bound; every input must be.
@@ -458,7 +458,7 @@ INFER_API infer_status infer_context_run(infer_context *context, const infer_run
 /// Thread-safety: any thread. Lifetime: `data` lasts until the context's next run; release nothing.
 INFER_API infer_status infer_context_get_output(const infer_context *context, size_t index, infer_tensor *out);
 
-/// How many inputs and outputs the runs of this context had to copy so far, because of their strides or alignment; 0 for NULL.
+/// How many inputs and outputs this context had to copy so far, because of their strides or alignment; 0 for NULL.
 /// Thread-safety: any thread. Lifetime: a number.
 INFER_API uint64_t infer_context_copies(const infer_context *context);
 #ifdef __cplusplus

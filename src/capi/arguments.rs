@@ -87,7 +87,7 @@ unsafe fn run_and_return(
         let mut replaced = false;
         for (i, output) in taken.iter_mut().enumerate() {
             // SAFETY: inside the caller's array.
-            let is_ours = unsafe { !(*outputs.at(i)).owner.is_null() };
+            let is_ours = unsafe { !(&raw const (*outputs.at(i)).owner).read_unaligned().is_null() };
             if is_ours && output.data.is_some() && too_small(output) {
                 output.data = None;
                 replaced = true;
@@ -216,9 +216,10 @@ fn info(tensor: &infer_tensor) -> Result<TensorInfo> {
 }
 
 fn dims(tensor: &infer_tensor) -> Result<Dims> {
-    let extents = tensor.shape.get(..tensor.rank as usize).ok_or_else(|| {
-        Error::shape(format!("`rank` is {}; the largest that there is is {MAX_RANK}", tensor.rank))
-    })?;
+    let extents = tensor
+        .shape
+        .get(..tensor.rank as usize)
+        .ok_or_else(|| Error::shape(format!("`rank` is {}; the largest that there is is {MAX_RANK}", tensor.rank)))?;
     let mut dims = Dims::default();
     for extent in extents {
         dims.push(usize::try_from(*extent).map_err(|_| Error::shape(format!("`shape` is {extents:?}")))?);
@@ -270,5 +271,6 @@ fn check_count(kind: &str, n: usize, ports: &[Port]) -> Result<()> {
 }
 
 fn about<T>(kind: &str, index: usize, ports: &[Port], result: Result<T>) -> Result<T> {
-    result.map_err(|error| error.context(format!("{kind} {index} '{}'", ports.get(index).map_or("", |port| &port.name))))
+    result
+        .map_err(|error| error.context(format!("{kind} {index} '{}'", ports.get(index).map_or("", |port| &port.name))))
 }

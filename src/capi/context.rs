@@ -35,7 +35,7 @@ pub unsafe extern "C" fn infer_context_create(
 }
 
 /// Destroys a context.
-/// Thread-safety: one thread at a time. Lifetime: ends here, and with it what infer_context_get_output() gave; NULL is fine.
+/// Thread-safety: one thread at a time. Lifetime: ends here, with the outputs in its memory; NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_context_destroy(context: *mut infer_context) {
     // SAFETY: the caller's last use of a live object.
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn infer_context_destroy(context: *mut infer_context) {
 }
 
 /// Binds input `index`; its data may change between runs. NULL unbinds it.
-/// Thread-safety: one thread at a time. Lifetime: the struct is copied; `data` is read by every run until it is bound anew.
+/// Thread-safety: one thread at a time. Lifetime: the struct is copied; runs read `data` until it is bound anew.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_context_set_input(
     context: *mut infer_context,
@@ -58,9 +58,9 @@ pub unsafe extern "C" fn infer_context_set_input(
     })
 }
 
-/// Binds output `index` to memory of the caller's, described as for infer_session_run(). NULL unbinds it: the context then has
-/// memory of its own for it.
-/// Thread-safety: one thread at a time. Lifetime: the struct is copied; `data` is written by every run until it is bound anew.
+/// Binds output `index` to memory of the caller's, described as for infer_session_run(). NULL unbinds it: the context then
+/// has memory of its own for it.
+/// Thread-safety: one thread at a time. Lifetime: the struct is copied; runs write `data` until it is bound anew.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_context_set_output(
     context: *mut infer_context,
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn infer_context_get_output(
     })
 }
 
-/// How many inputs and outputs the runs of this context had to copy so far, because of their strides or alignment; 0 for NULL.
+/// How many inputs and outputs this context had to copy so far, because of their strides or alignment; 0 for NULL.
 /// Thread-safety: any thread. Lifetime: a number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_context_copies(context: *const infer_context) -> u64 {

@@ -49,9 +49,8 @@ pub extern "C" fn infer_dtype_name(dtype: infer_dtype) -> *const c_char {
     NAMES.get(at).unwrap_or(&c"unknown").as_ptr()
 }
 
-const NAMES: [&CStr; 13] = [
-    c"f32", c"f64", c"f16", c"bf16", c"i8", c"i16", c"i32", c"i64", c"u8", c"u16", c"u32", c"u64", c"bool",
-];
+const NAMES: [&CStr; 13] =
+    [c"f32", c"f64", c"f16", c"bf16", c"i8", c"i16", c"i32", c"i64", c"u8", c"u16", c"u32", c"u64", c"bool"];
 
 #[cfg(test)]
 mod tests {

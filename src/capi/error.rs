@@ -93,7 +93,7 @@ struct Cursor<'a> {
 impl Write for Cursor<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = self.target.len() - 1 - self.at;
-        let len = text.floor_char_boundary(room);
+        let len = (0..=room.min(text.len())).rev().find(|&len| text.is_char_boundary(len)).unwrap_or(0);
         for (to, from) in self.target[self.at..].iter_mut().zip(&text.as_bytes()[..len]) {
             *to = *from as c_char;
         }

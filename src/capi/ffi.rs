@@ -2,8 +2,8 @@
 
 use std::any::Any;
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::path::Path;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use super::{error, status};
 use crate::error::{Error, Result};

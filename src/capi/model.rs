@@ -36,9 +36,9 @@ pub struct infer_model_options {
 /// How a model's bytes are held, one of INFER_OPEN_*.
 pub type infer_open_mode = u32;
 
-/// Mapped: weights are read from the page cache, which processes share. Truncating the file then crashes its users.
+/// Mapped, and shared with other processes. Truncating the file crashes them all.
 pub const INFER_OPEN_MAP: infer_open_mode = 0;
-/// Read into memory: the file may change or vanish afterwards.
+/// Read into memory. The file may change afterwards.
 pub const INFER_OPEN_COPY: infer_open_mode = 1;
 
 /// Settings: no runtime, INFER_OPEN_MAP, weights not verified, the library's own limits.
@@ -95,8 +95,8 @@ pub unsafe extern "C" fn infer_model_options_set_mode(
     })
 }
 
-/// Whether opening also compares the weights with their checksums (1), which reads the whole file, or not (0). Everything
-/// else in the file is always checked.
+/// Whether opening also compares the weights with their checksums (1), which reads the whole file, or not (0). All else in
+/// the file is always checked.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_model_options_set_verify(
@@ -128,8 +128,8 @@ pub unsafe extern "C" fn infer_model_open(
     })
 }
 
-/// Opens the model in `len` bytes at `offset` of an open file, for example an asset inside a package; `len` 0 is up to
-/// its end. An offset that is no multiple of 64 is held as INFER_OPEN_COPY.
+/// Opens the model in `len` bytes at `offset` of an open file, for example an asset inside a package. If `offset` is no
+/// multiple of 64, the bytes are held as with INFER_OPEN_COPY.
 /// Thread-safety: any thread. Lifetime: as infer_model_open(); `fd` is the caller's and may be closed on return.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_model_open_fd(
@@ -149,9 +149,9 @@ pub unsafe extern "C" fn infer_model_open_fd(
     })
 }
 
-/// Opens the model in `len` bytes of the caller's memory. `release` (NULL: none) is called with `user_data` when the bytes are
-/// not needed any more, on whatever thread destroys their last user; if opening fails it is not called. With
-/// INFER_OPEN_COPY, and where `data` is not 64-byte aligned, the bytes are copied.
+/// Opens the model in `len` bytes of the caller's memory. `release` (NULL: none) is called with `user_data` once the bytes
+/// are not needed any more, on whatever thread destroys their last user; if opening fails, it is not called. Weights are
+/// used in place if `data` is 64-byte aligned, unless INFER_OPEN_COPY is set.
 /// Thread-safety: any thread. Lifetime: as infer_model_open(); `data` must stay unchanged until `release`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_model_open_memory(

@@ -65,12 +65,7 @@ fn saturated(n: u64) -> i64 {
 ///
 /// # Safety
 /// `out` is NULL or a struct as large as its first field says.
-pub(super) unsafe fn describe(
-    ports: &[PortInfo],
-    kind: &str,
-    index: usize,
-    out: *mut infer_tensor_info,
-) -> Result<()> {
+pub(super) unsafe fn describe(ports: &[PortInfo], kind: &str, index: usize, out: *mut infer_tensor_info) -> Result<()> {
     // SAFETY: as promised by the caller; written after it was checked.
     unsafe {
         sized::check(out, "out")?;

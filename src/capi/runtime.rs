@@ -1,6 +1,6 @@
 //! # Runtime
 //!
-//! Optional: threads and a logger that several models share. A session whose model was opened without one starts its own threads.
+//! Optional: threads and a logger that several models share. Sessions of models opened without one start their own threads.
 
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
@@ -31,8 +31,8 @@ pub const INFER_LOG_WARNING: infer_log_level = 2;
 /// What is opened, prepared and closed.
 pub const INFER_LOG_INFO: infer_log_level = 3;
 
-/// Receives a message, which lasts until the function returns. It may be called from any thread that calls the library, and must
-/// neither throw nor call the library.
+/// Receives a message, which lasts until the function returns. It may be called on any thread that calls the library, and
+/// must not call the library.
 pub type infer_log_callback =
     Option<unsafe extern "C" fn(user_data: *mut c_void, level: infer_log_level, message: *const c_char)>;
 
@@ -56,8 +56,8 @@ pub unsafe extern "C" fn infer_runtime_options_destroy(options: *mut infer_runti
     unsafe { ffi::destroy(options) }
 }
 
-/// Number of threads that work on a run, the calling one among them; 0 = as many as this process may use, at most 1024. Results
-/// are the same bits for any number.
+/// Number of threads that work on a run, the calling one among them: at most 1024; 0 = as many as this process may use. The
+/// results are the same bits for any number.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_runtime_options_set_threads(
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn infer_runtime_options_set_threads(
 }
 
 /// Sends messages up to `level` to `callback`; NULL sends none.
-/// Thread-safety: one thread at a time. Lifetime: `callback` and `user_data` must last as long as the runtime and what uses it.
+/// Thread-safety: one thread at a time. Lifetime: both must last until the runtime and what uses it are gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_runtime_options_set_log(
     options: *mut infer_runtime_options,
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn infer_runtime_options_set_log(
 }
 
 /// Starts a runtime; NULL options are the defaults.
-/// Thread-safety: any thread. Lifetime: until infer_runtime_destroy(); models and their sessions keep its threads alive.
+/// Thread-safety: any thread. Lifetime: until infer_runtime_destroy(); its threads, until nobody uses them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_runtime_create(
     options: *const infer_runtime_options,
@@ -111,7 +111,7 @@ pub unsafe extern "C" fn infer_runtime_create(
     })
 }
 
-/// Destroys a runtime. Its threads end with the last session that uses them.
+/// Destroys a runtime.
 /// Thread-safety: one thread at a time. Lifetime: ends here; NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_runtime_destroy(runtime: *mut infer_runtime) {

@@ -1,7 +1,7 @@
 //! # Session
 //!
-//! A model prepared for a device: kernels chosen, threads started. Any number of threads may run it at once; those that find its
-//! threads busy work alone, with the same results.
+//! A model prepared for a device: kernels chosen, threads started. Any number of threads may run it at once; one that finds
+//! the session's threads busy works alone, with the same results.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn infer_session_options_destroy(options: *mut infer_sessi
     unsafe { ffi::destroy(options) }
 }
 
-/// Number of threads as in infer_runtime_options_set_threads(), for this session alone; 0 = those of the model's runtime.
+/// Number of threads, as infer_runtime_options_set_threads(), of this session alone; 0 = those of the model's runtime.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_session_options_set_threads(
@@ -67,8 +67,8 @@ pub unsafe extern "C" fn infer_session_options_set_threads(
     })
 }
 
-/// Where the model runs; `id` tells one of several such devices. `fallback` 1 runs on the processor if that device cannot be
-/// had, and logs why; 0 makes infer_session_create() fail.
+/// Where the model runs; `id` tells one of several such devices. If that device cannot be had, infer_session_create() fails
+/// (`fallback` 0), or logs why and takes the processor (1).
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_session_options_set_device(
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn infer_session_options_set_device(
     })
 }
 
-/// Most bytes of activations and workspace that one run may need; a run that needs more ends with INFER_ERROR_NO_MEMORY.
+/// Most bytes of activations and workspace for one run; a run that needs more ends with INFER_ERROR_NO_MEMORY.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_session_options_set_max_memory(
@@ -146,8 +146,8 @@ pub unsafe extern "C" fn infer_session_destroy(session: *mut infer_session) {
     unsafe { ffi::destroy(session) }
 }
 
-/// Does now what the first run with inputs of these types and shapes would do first: work out shapes, allocate memory. Only
-/// `dtype`, `rank` and `shape` of the `n` inputs, in the model's order, are read.
+/// Works out now what the first run with inputs of these types and shapes would have to. Only `dtype`, `rank` and `shape`
+/// of the `n` inputs, in the model's order, are read.
 /// Thread-safety: any thread. Lifetime: nothing is kept.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_session_prepare(
@@ -164,8 +164,9 @@ pub unsafe extern "C" fn infer_session_prepare(
     })
 }
 
-/// Runs the model: reads `n` inputs, writes `m` outputs, both in the model's order, and returns when done. Inputs and outputs
-/// must not overlap. After the first run with inputs of some shapes, runs that write to the caller's memory allocate nothing.
+/// Runs the model: reads `n` inputs, writes `m` outputs, both in the model's order. The memory of an output must not overlap
+/// any other. After the first run with inputs of some shapes, runs that write to the caller's memory allocate nothing.
+/// INFER_ERROR_BUFFER_TOO_SMALL also writes `rank`, `shape` and `byte_len` of the outputs that have too little room.
 /// Thread-safety: any thread, also at the same time. Lifetime: tensors are used during the call only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_session_run(
@@ -182,8 +183,9 @@ pub unsafe extern "C" fn infer_session_run(
         let control = run_options::control(options)?;
         let inputs = Array::new(inputs.cast_mut(), n, "inputs")?;
         let outputs = Array::new(outputs, m, "outputs")?;
-        let run = |inputs: &[_], outputs: &mut [_]| session.session.run(inputs, outputs, control);
-        session.shared.log_error(arguments::run(session.session.model(), &inputs, &outputs, run))
+        session.shared.log_error(arguments::run(session.session.model(), &inputs, &outputs, |inputs, outputs| {
+            session.session.run(inputs, outputs, control)
+        }))
     })
 }
 

@@ -29,7 +29,7 @@ unsafe fn size_of_callers<T: Versioned>(pointer: *const T, name: &str) -> Result
     }
     // SAFETY: not NULL, so readable as promised by the caller.
     let size = unsafe { pointer.cast::<u32>().read_unaligned() } as usize;
-    if T::SIZES.contains(&size) || (size_of::<T>() < size && size <= LIMIT && size % align_of::<T>() == 0) {
+    if T::SIZES.contains(&size) || (size_of::<T>() < size && size <= LIMIT && size.is_multiple_of(align_of::<T>())) {
         return Ok(size);
     }
     Err(Error::invalid(format!(

@@ -33,7 +33,7 @@ pub const INFER_ERROR_DEVICE: infer_status = 10;
 pub const INFER_ERROR_CANCELLED: infer_status = 11;
 /// The object cannot be used now, for example in a forked child.
 pub const INFER_ERROR_STATE: infer_status = 12;
-/// A bug in this library. The process and the objects that took no part in the call are unharmed.
+/// A bug in this library. What took no part in the call is unharmed.
 pub const INFER_ERROR_INTERNAL: infer_status = 13;
 
 /// Name of a status, "INFER_ERROR_IO"; "unknown" for numbers that this library does not know.

@@ -1,6 +1,6 @@
 //! # Tensors
 //!
-//! Extents and strides count elements, lengths count bytes, the outermost dimension comes first. No alignment is demanded.
+//! Extents and strides count elements, lengths count bytes, the outermost dimension comes first. Any alignment will do.
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
@@ -13,16 +13,16 @@ use super::sized::{self, Versioned};
 /// Largest rank of a tensor.
 pub const INFER_MAX_RANK: usize = 8;
 
-/// infer_tensor.flags: `strides` are set. Without it the elements are contiguous in row-major order.
+/// Flag: `strides` are set. Without it the elements are contiguous, row-major.
 pub const INFER_TENSOR_STRIDED: u32 = 1;
 
 /// Description of a tensor's memory; start with INFER_TENSOR_INIT. It owns nothing unless `owner` is set.
 ///
-/// As an input it is only read; `capacity` and `owner` do not matter.
-/// As an output with `data` it has room for `capacity` bytes. `dtype` is checked unless 0; `rank`, `shape` and `byte_len` are
-/// written by the library (with INFER_TENSOR_STRIDED, `rank` and `shape` must be given, and be those of the result).
-/// As an output without `data` all is written by the library, which allocates the memory: infer_tensor_release() frees it, and
-/// passing the tensor to another run uses the memory again, or a larger piece in its place.
+/// An input is only read; `capacity` and `owner` do not matter.
+/// An output with `data` has room for `capacity` bytes. `dtype` is checked unless 0. The library writes `rank`, `shape` and
+/// `byte_len`; with INFER_TENSOR_STRIDED, `rank` and `shape` must be given, and be those of the result.
+/// An output without `data` is allocated by the library. infer_tensor_release() frees it; the next run that is given the
+/// tensor writes to the same memory again, or to a larger piece in its place.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct infer_tensor {
@@ -32,7 +32,7 @@ pub struct infer_tensor {
     pub dtype: infer_dtype,
     /// Number of dimensions, 0 to INFER_MAX_RANK.
     pub rank: u32,
-    /// INFER_TENSOR_STRIDED or 0.
+    /// INFER_TENSOR_STRIDED, or 0.
     pub flags: u32,
     /// Where `data` is.
     pub device: infer_device,
@@ -40,13 +40,13 @@ pub struct infer_tensor {
     pub device_id: i32,
     /// First element.
     pub data: *mut c_void,
-    /// Bytes that the elements take; with INFER_TENSOR_STRIDED, at least up to the end of the last one.
+    /// Bytes of the elements; with strides, at least up to the end of the last one.
     pub byte_len: u64,
     /// Outputs: bytes that may be written at `data`.
     pub capacity: u64,
     /// Extents of the first `rank` dimensions.
     pub shape: [i64; INFER_MAX_RANK],
-    /// With INFER_TENSOR_STRIDED: elements from one index to the next, not negative.
+    /// With INFER_TENSOR_STRIDED: elements from one index to the next, at least 0.
     pub strides: [i64; INFER_MAX_RANK],
     /// The library's, when it has allocated `data`. Leave it alone.
     pub owner: *mut c_void,
@@ -75,7 +75,8 @@ unsafe impl Versioned for infer_tensor {
     const SIZES: &'static [usize] = &[184];
 }
 
-/// What a model expects as an input or delivers as an output; start with INFER_TENSOR_INFO_INIT.
+/// What a model expects as an input or delivers as an output; start with INFER_TENSOR_INFO_INIT. Extents of the same name are
+/// equal.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct infer_tensor_info {
@@ -89,9 +90,9 @@ pub struct infer_tensor_info {
     pub reserved: u32,
     /// Its name.
     pub name: *const c_char,
-    /// Extents; -1 where it varies from run to run.
+    /// Extents; -1 where they vary from run to run.
     pub shape: [i64; INFER_MAX_RANK],
-    /// Names or formulas of the extents that vary, "batch" or "2*batch"; else NULL. The same name means the same extent.
+    /// Of an extent that varies: its name, or a formula of names; else NULL.
     pub dim_names: [*const c_char; INFER_MAX_RANK],
     /// Least extents.
     pub dim_min: [i64; INFER_MAX_RANK],
@@ -105,8 +106,8 @@ unsafe impl Versioned for infer_tensor_info {
     const SIZES: &'static [usize] = &[280];
 }
 
-/// Frees what the library has allocated for a tensor, and clears `data`, `byte_len` and `owner`. A tensor that it has not
-/// allocated, and NULL, are left alone.
+/// Frees what the library has allocated for a tensor, and clears the members that tell of it. A tensor that the library has
+/// not allocated, and NULL, are left alone.
 /// Thread-safety: one thread at a time per tensor. Lifetime: `data` is gone; the struct is the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_tensor_release(tensor: *mut infer_tensor) {

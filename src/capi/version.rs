@@ -1,8 +1,7 @@
 //! # Version
 //!
-//! What a header of one release promises, later libraries of the same `INFER_ABI` keep.
-
-use std::ffi::c_char;
+//! A program built with this header runs with every later library of the same soname. What a newer header adds, an older
+//! library lacks: compare the two numbers before you use it.
 
 /// Release of this header: major * 1000000 + minor * 1000 + patch.
 pub const INFER_VERSION: u32 = 1000;
@@ -12,13 +11,6 @@ pub const INFER_VERSION: u32 = 1000;
 #[unsafe(no_mangle)]
 pub extern "C" fn infer_version() -> u32 {
     INFER_VERSION
-}
-
-/// Release of the library as text, "0.1.0".
-/// Thread-safety: any thread. Lifetime: static.
-#[unsafe(no_mangle)]
-pub extern "C" fn infer_version_string() -> *const c_char {
-    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::shell::{self, root};
 
+/// Columns of the header.
+const WIDTH: usize = 120;
+
 /// Writes or checks the header.
 pub fn header(check: bool) -> Result<()> {
     let folder = root().join("src/capi");
@@ -39,7 +42,7 @@ fn section(source: &Path, config: &cbindgen::Config) -> Result<Option<String>> {
     Ok(Some(format!("/*\n{heading} */\n\n{}\n", tidy(&declarations))))
 }
 
-/// Makes cbindgen's text pleasant: constants and fields become tables with their comments at the right, and
+/// Makes cbindgen's text pleasant: constants, fields and handles become tables with their comments at the right, and
 /// `struct infer_tensor` becomes `infer_tensor` wherever the type is used. Its definition makes both names, so that an application
 /// can declare it ahead and still read signatures without the keyword.
 fn tidy(declarations: &str) -> String {
@@ -52,18 +55,15 @@ fn tidy(declarations: &str) -> String {
     let mut table: Vec<(&str, &str)> = Vec::new();
     let mut at = 0;
     while let Some(line) = lines.get(at) {
-        let row = lines.get(at + 1).filter(|next| next.starts_with("#define") || is_field(next));
+        let row = lines.get(at + 1).filter(|next| is_row(next));
         if let (Some(comment), Some(row)) = (line.trim().strip_prefix("/// "), row) {
             table.push((row, comment));
             at += 2;
-        } else if line.is_empty()
-            && lines.get(at + 2).is_some_and(|next| next.starts_with("#define"))
-            && !table.is_empty()
-        {
+        } else if line.is_empty() && lines.get(at + 2).is_some_and(|next| continues(&table, next)) {
             at += 1;
         } else {
             text.extend(aligned(&mut table));
-            text.push(line.clone());
+            text.extend(wrapped(line));
             at += 1;
         }
     }
@@ -71,9 +71,33 @@ fn tidy(declarations: &str) -> String {
     text.join("\n")
 }
 
-/// A line of a struct.
-fn is_field(line: &str) -> bool {
-    line.starts_with("  ") && line.ends_with(';')
+/// A constant, a field, or a type of which nothing more is known.
+fn is_row(line: &str) -> bool {
+    let handle = line.starts_with("typedef struct") && line.ends_with(';');
+    line.starts_with("#define") || handle || (line.starts_with("  ") && line.ends_with(';'))
+}
+
+/// Whether a row is of the same kind as the table's last one.
+fn continues(table: &[(&str, &str)], row: &str) -> bool {
+    let word = |line: &str| line.split(' ').next().map(str::to_owned);
+    is_row(row) && table.last().is_some_and(|(last, _)| word(last) == word(row))
+}
+
+/// A declaration on as few lines as the width allows, its parameters below each other.
+fn wrapped(line: &str) -> Vec<String> {
+    let Some(indent) = line.find('(').filter(|_| line.starts_with("INFER_API") && line.len() > WIDTH) else {
+        return vec![line.to_owned()];
+    };
+    let mut lines = vec![line[..=indent].to_owned()];
+    for parameter in line[indent + 1..].split_inclusive(", ") {
+        if lines.last().is_some_and(|last| last.len() + parameter.trim_end().len() > WIDTH) {
+            lines.push(" ".repeat(indent + 1));
+        }
+        if let Some(last) = lines.last_mut() {
+            last.push_str(parameter);
+        }
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// The rows with their comments in one column.
