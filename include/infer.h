@@ -45,14 +45,13 @@
 #define INFER_ERROR_INIT {sizeof(infer_error), 0, 0, 0, {0}, {0}, {0}}
 #define INFER_TENSOR_INIT {sizeof(infer_tensor), 0, 0, 0, 0, 0, NULL, 0, 0, {0}, {0}, NULL}
 #define INFER_TENSOR_INFO_INIT {sizeof(infer_tensor_info), 0, 0, 0, NULL, {0}, {NULL}, {0}, {0}}
-#define INFER_RUN_OPTIONS_INIT {sizeof(infer_run_options), 0, 0}
+#define INFER_RUN_OPTIONS_INIT {sizeof(infer_run_options), 0, 0, NULL}
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/*
- * Version
+/* Version
  *
  * A program built with this header runs with every later library of the same soname. What a newer header adds, an older
  * library lacks: compare the two numbers before you use it.
@@ -64,8 +63,7 @@ extern "C" {
 /// Thread-safety: any thread. Lifetime: a number.
 INFER_API uint32_t infer_version(void);
 
-/*
- * Status
+/* Status
  *
  * Every function that can fail returns a status. What it says in numbers, infer_last_error() says in words.
  */
@@ -92,9 +90,7 @@ typedef int32_t infer_status;
 /// Thread-safety: any thread. Lifetime: static.
 INFER_API const char *infer_status_name(infer_status status);
 
-/*
- * Last error
- */
+/* Last error */
 
 /// Details of a failure. Text is UTF-8, NUL-terminated, and cut where it does not fit.
 typedef struct infer_error {
@@ -112,9 +108,7 @@ typedef struct infer_error {
 /// Thread-safety: any thread; each has its own. Lifetime: the text is copied.
 INFER_API infer_status infer_last_error(infer_error *out);
 
-/*
- * Element types
- */
+/* Element types */
 
 /// Element type, one of INFER_DTYPE_*.
 typedef uint32_t infer_dtype;
@@ -141,9 +135,7 @@ INFER_API size_t infer_dtype_size(infer_dtype dtype);
 /// Thread-safety: any thread. Lifetime: static.
 INFER_API const char *infer_dtype_name(infer_dtype dtype);
 
-/*
- * Devices
- */
+/* Devices */
 
 /// Where memory or computation is, one of INFER_DEVICE_*.
 typedef uint32_t infer_device;
@@ -151,8 +143,7 @@ typedef uint32_t infer_device;
 #define INFER_DEVICE_CPU 0  ///< The processor and its memory.
 #define INFER_DEVICE_CUDA 1 ///< An NVIDIA GPU, numbered as the CUDA driver numbers them.
 
-/*
- * Tensors
+/* Tensors
  *
  * Extents and strides count elements, lengths count bytes, the outermost dimension comes first. Any alignment will do.
  */
@@ -201,8 +192,7 @@ typedef struct infer_tensor_info {
 /// Thread-safety: one thread at a time per tensor. Lifetime: `data` is gone; the struct is the caller's.
 INFER_API void infer_tensor_release(infer_tensor *tensor);
 
-/*
- * Runtime
+/* Runtime
  *
  * Optional: threads and a logger that several models share. Sessions of models opened without one start their own threads.
  */
@@ -247,8 +237,7 @@ INFER_API infer_status infer_runtime_create(const infer_runtime_options *options
 /// Thread-safety: one thread at a time. Lifetime: ends here; NULL is fine.
 INFER_API void infer_runtime_destroy(infer_runtime *runtime);
 
-/*
- * Model
+/* Model
  *
  * A model file, opened: checked, mapped, and never changed. Any number of sessions share its weights.
  */
@@ -341,9 +330,7 @@ INFER_API infer_status infer_model_metadata_at(const infer_model *model, size_t 
 /// Thread-safety: any thread. Lifetime: the string belongs to the model.
 INFER_API infer_status infer_model_metadata_get(const infer_model *model, const char *key, const char **value);
 
-/*
- * Settings of a run
- */
+/* Settings of a run */
 
 typedef struct infer_cancel infer_cancel; ///< Stops runs that are under way.
 
@@ -367,8 +354,7 @@ INFER_API infer_status infer_cancel_set(const infer_cancel *cancel, uint32_t req
 /// Thread-safety: one thread at a time. Lifetime: ends here; NULL is fine.
 INFER_API void infer_cancel_destroy(infer_cancel *cancel);
 
-/*
- * Session
+/* Session
  *
  * A model prepared for a device: kernels chosen, threads started. Any number of threads may run it at once; one that finds
  * the session's threads busy works alone, with the same results.
@@ -424,8 +410,7 @@ INFER_API infer_status infer_session_prepare(const infer_session *session, const
 INFER_API infer_status infer_session_run(const infer_session *session, const infer_run_options *options,
                                          const infer_tensor *inputs, size_t n, infer_tensor *outputs, size_t m);
 
-/*
- * Context
+/* Context
  *
  * Memory for one run at a time, with inputs and outputs that stay bound from run to run.
  */
@@ -461,6 +446,7 @@ INFER_API infer_status infer_context_get_output(const infer_context *context, si
 /// How many inputs and outputs this context had to copy so far, because of their strides or alignment; 0 for NULL.
 /// Thread-safety: any thread. Lifetime: a number.
 INFER_API uint64_t infer_context_copies(const infer_context *context);
+
 #ifdef __cplusplus
 }
 #endif

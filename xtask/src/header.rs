@@ -36,10 +36,9 @@ fn section(source: &Path, config: &cbindgen::Config) -> Result<Option<String>> {
         return Ok(None);
     }
     let text = fs::read_to_string(source)?;
-    let comment = text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
-    let heading: String =
-        comment.map(|line| format!(" * {}", line.trim_start_matches("# ")).trim_end().to_owned() + "\n").collect();
-    Ok(Some(format!("/*\n{heading} */\n\n{}\n", tidy(&declarations))))
+    let comment: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).collect();
+    let heading = comment.join("\n * ").replacen("# ", "/* ", 1).replace(" * \n", " *\n");
+    Ok(Some(format!("{heading}{} */\n\n{}\n", if comment.len() > 1 { "\n" } else { "" }, tidy(&declarations))))
 }
 
 /// Makes cbindgen's text pleasant: constants, fields and handles become tables with their comments at the right, and
