@@ -4,6 +4,7 @@
 pub mod activation;
 pub mod arith;
 mod context;
+mod evaluate;
 mod strided;
 #[cfg(test)]
 pub mod testing;
@@ -11,6 +12,7 @@ mod walk;
 pub mod widen;
 
 pub use context::{Inputs, Operand, Prepare, Tensor, TensorInfo};
+pub use evaluate::{evaluate, execute};
 pub use walk::{Run, Walk};
 
 use crate::error::{Error, Result};

@@ -1,11 +1,12 @@
 //! Runs one operator by itself: on every instruction set that the machine has, with parts in shuffled order.
 
-use super::{Inputs, Op, Operand, Prepare, Tensor, TensorInfo};
+use super::evaluate::evaluate_stored;
+use super::{Inputs, Op, Tensor};
 use crate::cpu::isa::Isa;
 use crate::error::Result;
 #[cfg(feature = "write")]
 use crate::schema;
-use crate::tensor::{Blob, Buffer, DType, Element, Layout, TensorType, View, run_parts};
+use crate::tensor::{DType, Element, Layout, TensorType, View};
 
 /// Runs `op` on an instruction set and returns its outputs.
 pub fn run(op: &Op, inputs: &[Option<&Tensor>], isa: Isa) -> Result<Vec<Tensor>> {
@@ -14,45 +15,8 @@ pub fn run(op: &Op, inputs: &[Option<&Tensor>], isa: Isa) -> Result<Vec<Tensor>>
 
 /// As [`run`], with the bytes of inputs in the given layouts, row-major where none is given.
 pub fn run_stored(op: &Op, inputs: &[Option<&Tensor>], layouts: &[Layout], isa: Isa) -> Result<Vec<Tensor>> {
-    let types: Vec<Option<TensorType>> = inputs.iter().map(|t| t.map(Tensor::ty)).collect();
-    let refs: Vec<Option<&TensorType>> = types.iter().map(Option::as_ref).collect();
-    let data: Vec<Option<View<'_>>> = inputs.iter().map(|t| t.map(Tensor::view)).collect();
-    let outputs = op.infer(&Inputs::with_data(&refs, &data))?;
-    let Some(infos) = outputs.iter().map(TensorInfo::of).collect::<Option<Vec<_>>>() else {
-        return op.run_dynamic(&inputs.iter().map(|t| t.cloned()).collect::<Vec<_>>());
-    };
-    run_kernel(op, inputs, layouts, &infos, isa)
-}
-
-fn run_kernel(
-    op: &Op,
-    inputs: &[Option<&Tensor>],
-    layouts: &[Layout],
-    outputs: &[TensorInfo],
-    isa: Isa,
-) -> Result<Vec<Tensor>> {
-    let layouts = layouts.iter().copied().chain(std::iter::repeat(Layout::RowMajor));
-    let operands: Vec<Option<Operand<'_>>> = inputs
-        .iter()
-        .zip(layouts)
-        .map(|(t, layout)| t.map(|t| Operand { info: t.info, data: Some(t.view()), layout }))
-        .collect();
-    let kernel = op.prepare_cpu(&Prepare { isa, inputs: &operands, outputs })?;
-    let views: Vec<Option<View<'_>>> = inputs.iter().map(|t| t.map(Tensor::view)).collect();
-    let mut buffers = outputs.iter().map(|o| Buffer::zeroed(o.byte_len()?)).collect::<Result<Vec<_>>>()?;
     // Kernels must write every element, so what was there before must not show.
-    buffers.iter_mut().for_each(|b| b.fill(0xa5));
-    let (mut shared, mut scratch) = (Buffer::zeroed(kernel.shared_bytes())?, Buffer::zeroed(kernel.scratch_bytes())?);
-    shared.fill(0xa5);
-    for (phase, grid) in kernel.phases().into_iter().enumerate() {
-        let mut outs: Vec<(&mut [u8], DType)> =
-            buffers.iter_mut().zip(outputs).map(|(b, o)| (&mut b[..], o.dtype)).collect();
-        scratch.fill(0xa5);
-        let parts = (grid, shuffled(grid.parts()));
-        run_parts(&views, &mut outs, &mut shared, &mut scratch, parts, |args| kernel.run(phase, args))?;
-    }
-    let tensor = |(b, info): (Buffer, &TensorInfo)| Tensor { info: *info, data: Blob::new(b) };
-    Ok(buffers.into_iter().zip(outputs).map(tensor).collect())
+    evaluate_stored(op, inputs, layouts, isa, (0xa5, &shuffled))
 }
 
 /// 0..n in a scrambled, repeatable order.

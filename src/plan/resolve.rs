@@ -5,8 +5,8 @@ use super::{End, Known, Limits, Location, PhaseOf, Place, Segment, Step};
 use crate::cpu::isa::Isa;
 use crate::error::{Error, Result};
 use crate::graph::{Constant, Graph, Node, NodeKind, ValueId};
-use crate::ops::{Inputs, Op, Operand, Prepare, Tensor, TensorInfo};
-use crate::tensor::{Blob, Buffer, DType, Dim, Layout, Shape, TensorType, View, run_parts};
+use crate::ops::{Inputs, Op, Operand, Prepare, Tensor, TensorInfo, execute};
+use crate::tensor::{Blob, Buffer, DType, Dim, Layout, Shape, TensorType, View};
 
 /// Results of at most this many bytes are computed while resolving if all inputs are known.
 const FOLD_BYTES: usize = 2048;
@@ -317,16 +317,7 @@ fn known_value(ty: &TensorType) -> Option<Blob> {
 fn evaluate(step: &Step, infos: &[TensorInfo]) -> Result<Vec<Tensor>> {
     let operands = step.inputs.iter().map(|l| l.as_ref().map(|l| operand(l, Layout::RowMajor)));
     let views: Vec<Option<View<'_>>> = operands.map(|o| o.and_then(|o| o.data)).collect();
-    let mut buffers = infos.iter().map(|i| Buffer::zeroed(i.byte_len()?)).collect::<Result<Vec<_>>>()?;
-    let mut shared = Buffer::zeroed(step.kernel.shared_bytes())?;
-    let mut scratch = Buffer::zeroed(step.kernel.scratch_bytes())?;
-    for (phase, grid) in step.kernel.phases().into_iter().enumerate() {
-        let mut outputs: Vec<(&mut [u8], DType)> =
-            buffers.iter_mut().zip(infos).map(|(b, i)| (&mut b[..], i.dtype)).collect();
-        let parts = (grid, 0..grid.parts());
-        run_parts(&views, &mut outputs, &mut shared, &mut scratch, parts, |args| step.kernel.run(phase, args))?;
-    }
-    Ok(buffers.into_iter().zip(infos).map(|(b, info)| Tensor { info: *info, data: Blob::new(b) }).collect())
+    execute(&*step.kernel, &views, infos)
 }
 
 /// The phases of all steps; two single-part phases in a row run on the same thread and need no barrier between them.
