@@ -17,8 +17,7 @@ fn reshape_model() -> Program {
     let target = Tensor::new(&[2], &[-1i64, 2]).unwrap();
     let target = p.graphs[0].add_constant("", Constant::from(target));
     let y = p.add_op(g, "reshape", Reshape::default(), &[Some(x), Some(target)]).unwrap()[0];
-    p.graphs[0].value_mut(y).name = "y".into();
-    p.graphs[0].outputs.push(y);
+    p.add_output("y", y);
     p.verify().unwrap();
     p
 }

@@ -12,13 +12,22 @@ impl Program {
         GraphId((self.graphs.len() - 1) as u32)
     }
 
-    /// Adds an input to a graph; extents that are [`Dim::Unknown`] get new names.
+    /// Adds an input to a graph, one of the model if the graph is the entry; extents that are [`Dim::Unknown`] get new names.
     pub fn add_input(&mut self, graph: GraphId, name: &str, ty: TensorType) -> ValueId {
         let ty = self.name_unknown(ty, name);
+        if graph == GraphId(0) {
+            self.input_names.push(name.into());
+        }
         let g = &mut self.graphs[graph.0 as usize];
         let id = g.add_value(name, ty);
         g.inputs.push(id);
         id
+    }
+
+    /// Makes a value of the entry graph an output of the model.
+    pub fn add_output(&mut self, name: &str, value: ValueId) {
+        self.output_names.push(name.into());
+        self.graphs[0].outputs.push(value);
     }
 
     /// Adds an operator to a graph and returns all outputs that it has for these inputs.

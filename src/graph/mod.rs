@@ -20,6 +20,10 @@ pub struct Program {
     pub sym_dims: Vec<SymDim>,
     /// Key-value pairs that the application may read; keys are unique.
     pub metadata: Vec<(String, String)>,
+    /// Names of the entry's inputs, unique.
+    pub input_names: Vec<String>,
+    /// Names of the entry's outputs, unique.
+    pub output_names: Vec<String>,
     /// Pairs of an output and the input that it feeds in the next run.
     pub states: Vec<State>,
     /// Program that made the model.
@@ -72,7 +76,7 @@ pub struct Graph {
 /// A tensor of a graph: an input, a constant, or the output of one node.
 #[derive(Clone, Debug)]
 pub struct Value {
-    /// Name, for messages and for the model's inputs and outputs; may be empty inside the graph.
+    /// Name, for messages; may be empty.
     pub name: String,
     /// Type; never with a [`Dim::Unknown`](crate::tensor::Dim::Unknown) extent.
     pub ty: TensorType,
@@ -125,6 +129,15 @@ impl NodeKind {
             NodeKind::Op(op) => op.name(),
             NodeKind::If { .. } => "If",
             NodeKind::Loop { .. } => "Loop",
+        }
+    }
+
+    /// Graphs that the node runs, to be renumbered.
+    pub fn bodies_mut(&mut self) -> Vec<&mut GraphId> {
+        match self {
+            NodeKind::Op(_) => vec![],
+            NodeKind::If { then_branch, else_branch } => vec![then_branch, else_branch],
+            NodeKind::Loop { body, .. } => vec![body],
         }
     }
 

@@ -74,16 +74,14 @@ impl Program {
     /// Checks the entry's names and the state pairs.
     fn check_interface(&self) -> Result<()> {
         let entry = self.entry();
-        for (what, ids) in [("input", &entry.inputs), ("output", &entry.outputs)] {
-            let mut names = HashSet::new();
-            for &v in ids {
-                let name = &entry.value(v).name;
-                if name.is_empty() || name.contains('\0') {
-                    return Err(Error::format(format!("an {what} of the model has no usable name")));
-                }
-                if what == "input" && !names.insert(name) {
-                    return Err(Error::format(format!("two inputs of the model are called '{name}'")));
-                }
+        let ports = [("input", &entry.inputs, &self.input_names), ("output", &entry.outputs, &self.output_names)];
+        for (what, ids, names) in ports {
+            if ids.len() != names.len() {
+                return Err(Error::format(format!("{} {what}s with {} names", ids.len(), names.len())));
+            }
+            let mut seen = HashSet::new();
+            if let Some(name) = names.iter().find(|name| name.contains('\0') || !seen.insert(*name)) {
+                return Err(Error::format(format!("'{name}' cannot name an {what}: it is taken or contains a NUL")));
             }
         }
         let texts = self.metadata.iter().flat_map(|(k, v)| [k, v]).chain(self.sym_dims.iter().map(|s| &s.name));

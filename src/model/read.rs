@@ -126,6 +126,8 @@ impl Reader<'_> {
         Ok(Program {
             graphs: m.subgraphs().iter().map(|g| self.graph(g)).collect::<Result<_>>()?,
             sym_dims: m.sym_dims().iter().map(sym).collect(),
+            input_names: m.input_names().iter().map(String::from).collect(),
+            output_names: m.output_names().iter().map(String::from).collect(),
             metadata: m.metadata().iter().map(|kv| (kv.key().into(), kv.value().into())).collect(),
             states: m
                 .states()

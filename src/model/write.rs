@@ -172,6 +172,8 @@ impl Writer<'_> {
             sym_dims: Some(self.sym_dims(b)),
             dim_exprs: Some(self.dim_exprs(b)),
             metadata: Some(self.metadata(b)),
+            input_names: Some(texts(b, &self.program.input_names)),
+            output_names: Some(texts(b, &self.program.output_names)),
             states: Some(self.states(b)),
         };
         let model = schema::Model::create(b, &args);
@@ -275,6 +277,11 @@ fn attributes(b: &mut FlatBufferBuilder<'_>, kind: &NodeKind) -> (schema::Attrib
             (schema::Attributes::Loop, schema::Loop::create(b, &args).as_union_value())
         }
     }
+}
+
+fn texts<'b>(b: &mut FlatBufferBuilder<'b>, texts: &[String]) -> List<'b, &'b str> {
+    let texts: Vec<_> = texts.iter().map(|t| b.create_string(t)).collect();
+    b.create_vector(&texts)
 }
 
 fn text<'b>(b: &mut FlatBufferBuilder<'b>, text: &str) -> Option<WIPOffset<&'b str>> {

@@ -8625,7 +8625,9 @@ impl<'a> Model<'a> {
   pub const VT_SYM_DIMS: ::flatbuffers::VOffsetT = 12;
   pub const VT_DIM_EXPRS: ::flatbuffers::VOffsetT = 14;
   pub const VT_METADATA: ::flatbuffers::VOffsetT = 16;
-  pub const VT_STATES: ::flatbuffers::VOffsetT = 18;
+  pub const VT_INPUT_NAMES: ::flatbuffers::VOffsetT = 18;
+  pub const VT_OUTPUT_NAMES: ::flatbuffers::VOffsetT = 20;
+  pub const VT_STATES: ::flatbuffers::VOffsetT = 22;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -8638,6 +8640,8 @@ impl<'a> Model<'a> {
   ) -> ::flatbuffers::WIPOffset<Model<'bldr>> {
     let mut builder = ModelBuilder::new(_fbb);
     if let Some(x) = args.states { builder.add_states(x); }
+    if let Some(x) = args.output_names { builder.add_output_names(x); }
+    if let Some(x) = args.input_names { builder.add_input_names(x); }
     if let Some(x) = args.metadata { builder.add_metadata(x); }
     if let Some(x) = args.dim_exprs { builder.add_dim_exprs(x); }
     if let Some(x) = args.sym_dims { builder.add_sym_dims(x); }
@@ -8699,6 +8703,20 @@ impl<'a> Model<'a> {
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<KeyValue>>>>(Model::VT_METADATA, None).unwrap()}
   }
   #[inline]
+  pub fn input_names(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(Model::VT_INPUT_NAMES, None).unwrap()}
+  }
+  #[inline]
+  pub fn output_names(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(Model::VT_OUTPUT_NAMES, None).unwrap()}
+  }
+  #[inline]
   pub fn states(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<State<'a>>>> {
     // Safety:
     // Created from valid Table for this object
@@ -8720,6 +8738,8 @@ impl ::flatbuffers::Verifiable for Model<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<SymDim>>>>("sym_dims", Self::VT_SYM_DIMS, true)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<DimExpr>>>>("dim_exprs", Self::VT_DIM_EXPRS, true)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<KeyValue>>>>("metadata", Self::VT_METADATA, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("input_names", Self::VT_INPUT_NAMES, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("output_names", Self::VT_OUTPUT_NAMES, true)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<State>>>>("states", Self::VT_STATES, false)?
      .finish();
     Ok(())
@@ -8733,6 +8753,8 @@ pub struct ModelArgs<'a> {
     pub sym_dims: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<SymDim<'a>>>>>,
     pub dim_exprs: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<DimExpr<'a>>>>>,
     pub metadata: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<KeyValue<'a>>>>>,
+    pub input_names: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
+    pub output_names: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
     pub states: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<State<'a>>>>>,
 }
 impl<'a> Default for ModelArgs<'a> {
@@ -8746,6 +8768,8 @@ impl<'a> Default for ModelArgs<'a> {
       sym_dims: None, // required field
       dim_exprs: None, // required field
       metadata: None, // required field
+      input_names: None, // required field
+      output_names: None, // required field
       states: None,
     }
   }
@@ -8785,6 +8809,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ModelBuilder<'a, 'b, A> {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Model::VT_METADATA, metadata);
   }
   #[inline]
+  pub fn add_input_names(&mut self, input_names: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Model::VT_INPUT_NAMES, input_names);
+  }
+  #[inline]
+  pub fn add_output_names(&mut self, output_names: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Model::VT_OUTPUT_NAMES, output_names);
+  }
+  #[inline]
   pub fn add_states(&mut self, states: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<State<'b >>>>) {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Model::VT_STATES, states);
   }
@@ -8806,6 +8838,8 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ModelBuilder<'a, 'b, A> {
     self.fbb_.required(o, Model::VT_SYM_DIMS,"sym_dims");
     self.fbb_.required(o, Model::VT_DIM_EXPRS,"dim_exprs");
     self.fbb_.required(o, Model::VT_METADATA,"metadata");
+    self.fbb_.required(o, Model::VT_INPUT_NAMES,"input_names");
+    self.fbb_.required(o, Model::VT_OUTPUT_NAMES,"output_names");
     ::flatbuffers::WIPOffset::new(o.value())
   }
 }
@@ -8820,6 +8854,8 @@ impl ::core::fmt::Debug for Model<'_> {
       ds.field("sym_dims", &self.sym_dims());
       ds.field("dim_exprs", &self.dim_exprs());
       ds.field("metadata", &self.metadata());
+      ds.field("input_names", &self.input_names());
+      ds.field("output_names", &self.output_names());
       ds.field("states", &self.states());
       ds.finish()
   }

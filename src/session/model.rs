@@ -74,8 +74,11 @@ impl Model {
     /// A model from a program that the verifier has accepted.
     pub fn from_program(program: Program) -> Arc<Model> {
         let entry = program.entry();
-        let ports = |ids: &[ValueId]| ids.iter().map(|&v| port(&program, v)).collect();
-        let (inputs, outputs) = (ports(&entry.inputs), ports(&entry.outputs));
+        let ports = |ids: &[ValueId], names: &[String]| {
+            ids.iter().zip(names).map(|(&v, name)| port(&program, v, name)).collect()
+        };
+        let inputs = ports(&entry.inputs, &program.input_names);
+        let outputs = ports(&entry.outputs, &program.output_names);
         Arc::new(Model { inputs, outputs, program: Arc::new(program) })
     }
 
@@ -105,7 +108,7 @@ impl Model {
     }
 }
 
-fn port(program: &Program, id: ValueId) -> Port {
+fn port(program: &Program, id: ValueId, name: &str) -> Port {
     let value = program.entry().value(id);
     let dim = |d: &Dim| match (d.fixed(), d.as_sym()) {
         (Some(n), _) => PortDim::Fixed(n.max(0) as u64),
@@ -115,5 +118,5 @@ fn port(program: &Program, id: ValueId) -> Port {
         }
         _ => PortDim::Expr(d.display(&|s| program.sym_name(s)).to_string()),
     };
-    Port { name: value.name.clone(), dtype: value.ty.dtype, dims: value.ty.shape.iter().map(dim).collect() }
+    Port { name: name.into(), dtype: value.ty.dtype, dims: value.ty.shape.iter().map(dim).collect() }
 }

@@ -59,6 +59,15 @@ impl Attribute {
         })
     }
 
+    /// The graphs in it.
+    pub(super) fn graphs(&self) -> &[Graph] {
+        match &self.value {
+            AttributeValue::Graph(graph) => std::slice::from_ref(graph),
+            AttributeValue::Graphs(graphs) => graphs,
+            _ => &[],
+        }
+    }
+
     pub(super) fn was_read(&self) -> bool {
         self.read.get()
     }

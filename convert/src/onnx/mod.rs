@@ -1,11 +1,12 @@
 //! ONNX: model files, and their lowering to our operators.
 //!
 //! Reading goes from bytes through [`wire`] (limits) and [`proto`] (messages) to [`model`] (names resolved, functions
-//! inlined), which is what lowering works on.
+//! inlined); [`lower`] makes a program of that.
 
 pub mod attribute;
 mod build;
 pub mod external;
+pub mod lower;
 pub mod model;
 mod order;
 pub mod proto;

@@ -177,6 +177,11 @@ impl Node {
         self.attribute(name)
     }
 
+    /// The graphs that the node executes, of all its attributes.
+    pub fn graphs(&self) -> impl Iterator<Item = &Graph> {
+        self.attributes.iter().flat_map(Attribute::graphs)
+    }
+
     /// Attributes that nobody has asked for. A lowering that leaves some unread does not know what they mean, so the
     /// driver refuses its result; one that has reason not to care reads the attribute all the same.
     pub fn unread_attributes(&self) -> impl Iterator<Item = &str> {

@@ -1,0 +1,181 @@
+//! From ONNX nodes to our operators: one function per ONNX operator, found in [`TABLE`].
+
+mod control;
+mod shape;
+
+use super::model::{Graph, Model, Node, Port, Value};
+use super::types::{Extent, ValueType};
+use crate::builder::Builder;
+use infer::error::{Error, Result};
+use infer::graph::{GraphId, Program, ValueId};
+use infer::tensor::{DType, Dim, Shape, TensorType};
+use std::collections::{BTreeMap, HashMap};
+
+/// Lowers one node: emits what computes it and returns its outputs, at least as many as the node wants.
+pub type Lower = fn(&mut Cx<'_>, &Node) -> Result<Vec<ValueId>>;
+
+/// The ONNX operators of one family.
+pub type Table = &'static [(&'static str, Lower)];
+
+/// The standard operators, by family.
+const TABLES: &[Table] = &[control::TABLE, shape::TABLE];
+
+/// What a lowering works with.
+pub struct Cx<'a> {
+    /// Receives what is emitted.
+    pub b: Builder<'a>,
+    model: &'a Model,
+    table: &'a HashMap<&'static str, Lower>,
+    /// What the model's values have become in the graph that is being built.
+    values: HashMap<Value, ValueId>,
+}
+
+/// The program that computes what an ONNX model computes, before any optimisation.
+///
+/// # Errors
+/// [`Unsupported`](infer::error::Status::Unsupported) with all operators that are not supported at once, or what is
+/// wrong with the first node that cannot be lowered.
+pub fn lower(model: &Model) -> Result<Program> {
+    let table: HashMap<&'static str, Lower> = TABLES.iter().copied().flatten().copied().collect();
+    let mut missing = BTreeMap::new();
+    find_missing(&model.graph, &table, &mut missing);
+    if !missing.is_empty() {
+        let list: Vec<String> = missing.iter().map(|(op, (n, at))| format!("{op} ({n}, first at '{at}')")).collect();
+        return Err(Error::unsupported(format!("operators that are not supported: {}", list.join(", "))));
+    }
+    let mut program =
+        Program { producer: model.producer.clone(), metadata: model.metadata.clone(), ..Program::default() };
+    let graph = program.add_graph(&model.graph.name);
+    let mut cx = Cx { b: Builder::new(&mut program, graph), model, table: &table, values: HashMap::new() };
+    for port in &model.graph.inputs {
+        let ty = cx.input_type(port)?;
+        let id = cx.b.program.add_input(graph, &port.name, ty);
+        cx.values.insert(port.value, id);
+    }
+    cx.graph(&model.graph)?;
+    for port in &model.graph.outputs {
+        let id = cx.value(port.value)?;
+        cx.b.program.add_output(&port.name, id);
+    }
+    program.verify()?;
+    Ok(program)
+}
+
+fn find_missing<'m>(
+    graph: &'m Graph,
+    table: &HashMap<&'static str, Lower>,
+    missing: &mut BTreeMap<String, (usize, &'m str)>,
+) {
+    for node in &graph.nodes {
+        if !node.domain.is_empty() || !table.contains_key(node.op.as_str()) {
+            let op = if node.domain.is_empty() { node.op.clone() } else { format!("{}.{}", node.domain, node.op) };
+            missing.entry(op).or_insert((0, &node.name)).0 += 1;
+        }
+        node.graphs().for_each(|g| find_missing(g, table, missing));
+    }
+}
+
+impl Cx<'_> {
+    /// Lowers all nodes of a graph whose inputs exist already.
+    fn graph(&mut self, graph: &Graph) -> Result<()> {
+        for (value, tensor) in &graph.constants {
+            let id = self.b.tensor(tensor.clone());
+            self.values.insert(*value, id);
+        }
+        for node in &graph.nodes {
+            self.b.node = node.name.clone();
+            let outputs = (self.table[node.op.as_str()])(self, node).map_err(|e| node.error(e))?;
+            let unread: Vec<&str> = node.unread_attributes().collect();
+            if !unread.is_empty() {
+                let e = format!("attributes that are not supported: {}", unread.join(", "));
+                return Err(node.error(Error::unsupported(e)));
+            }
+            for (i, value) in node.outputs.iter().enumerate() {
+                let Some(value) = value else { continue };
+                let id = outputs.get(i).ok_or_else(|| node.error(Error::unsupported(format!("output {i}"))))?;
+                self.values.insert(*value, *id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lowers a graph that a node executes into a graph of its own, whose inputs are `parameters` (with these types)
+    /// followed by the graph's captures.
+    pub fn body(&mut self, graph: &Graph, parameters: &[TensorType]) -> Result<GraphId> {
+        let id = self.b.program.add_graph(&graph.name);
+        let captured: Vec<TensorType> =
+            graph.captures.iter().map(|&v| Ok(self.b.ty(self.value(v)?).clone())).collect::<Result<_>>()?;
+        let mut inner =
+            Cx { b: Builder::new(self.b.program, id), model: self.model, table: self.table, values: HashMap::new() };
+        let ports = graph.inputs.iter().map(|p| (p.value, p.name.as_str())).zip(parameters);
+        let captures = graph.captures.iter().map(|&v| (v, "captured")).zip(&captured);
+        for ((value, name), ty) in ports.chain(captures) {
+            // What is known of the elements outside may change from trip to trip or run to run.
+            let ty = TensorType::new(ty.dtype, ty.shape.clone());
+            let v = inner.b.program.add_input(id, name, ty);
+            inner.values.insert(value, v);
+        }
+        inner.graph(graph)?;
+        for port in &graph.outputs {
+            let v = inner.value(port.value)?;
+            inner.b.g_mut().outputs.push(v);
+        }
+        Ok(id)
+    }
+
+    /// Values of the enclosing graph that a body captures.
+    pub fn captures(&self, graph: &Graph) -> Result<Vec<ValueId>> {
+        graph.captures.iter().map(|&v| self.value(v)).collect()
+    }
+
+    fn value(&self, value: Value) -> Result<ValueId> {
+        let name = || self.model.value_name(value);
+        self.values.get(&value).copied().ok_or_else(|| Error::internal(format!("value '{}' is lost", name())))
+    }
+
+    /// A required input of a node.
+    pub fn input(&self, node: &Node, index: usize) -> Result<ValueId> {
+        self.value(node.required_input(index)?)
+    }
+
+    /// An optional input of a node.
+    pub fn optional(&self, node: &Node, index: usize) -> Result<Option<ValueId>> {
+        node.input(index).map(|v| self.value(v)).transpose()
+    }
+
+    /// All inputs of a node, which must be present.
+    pub fn inputs(&self, node: &Node) -> Result<Vec<ValueId>> {
+        (0..node.inputs.len()).map(|i| self.input(node, i)).collect()
+    }
+
+    /// All inputs of a node, absent ones as None.
+    pub fn optional_inputs(&self, node: &Node) -> Result<Vec<Option<ValueId>>> {
+        (0..node.inputs.len()).map(|i| self.optional(node, i)).collect()
+    }
+
+    fn input_type(&mut self, port: &Port) -> Result<TensorType> {
+        let about = |what: &str| Error::unsupported(format!("input '{}': {what}", port.name));
+        match &port.ty {
+            Some(ValueType::Tensor(dtype, Some(extents))) => {
+                let dims = extents.iter().map(|e| self.extent(e)).collect::<Vec<_>>();
+                Ok(TensorType::new(*dtype, Shape::new(dims)?))
+            }
+            Some(ValueType::Tensor(_, None)) | None => Err(about("its rank must be stated in the model")),
+            Some(_) => Err(about("sequences and optional values are not supported")),
+        }
+    }
+
+    fn extent(&mut self, extent: &Extent) -> Dim {
+        match extent {
+            Extent::Fixed(n) => Dim::from(*n),
+            Extent::Named(name) => Dim::sym(self.b.program.sym(name)),
+            Extent::Open => Dim::Unknown,
+        }
+    }
+
+    /// Element type with number `code` in ONNX.
+    pub fn dtype(code: i64) -> Result<DType> {
+        let code = i32::try_from(code).unwrap_or(0);
+        super::tensor::dtype(code)
+    }
+}

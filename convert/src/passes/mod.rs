@@ -1,0 +1,22 @@
+//! Graph passes, in the order in which they run. The verifier runs after each.
+
+mod dead_code;
+
+use infer::error::Result;
+use infer::graph::Program;
+
+/// A pass: takes a legal program and returns an equivalent one.
+pub type Pass = fn(Program) -> Result<Program>;
+
+/// All passes, in order.
+pub const PIPELINE: &[(&str, Pass)] = &[("dead_code", dead_code::run)];
+
+/// Runs all passes and tells `progress` the name and index of each.
+pub fn run(mut program: Program, progress: &mut dyn FnMut(&str, usize)) -> Result<Program> {
+    for (i, (name, pass)) in PIPELINE.iter().enumerate() {
+        progress(name, i);
+        program = pass(program).map_err(|e| e.context(format!("pass {name}")))?;
+        program.verify().map_err(|e| e.context(format!("after pass {name}")))?;
+    }
+    Ok(program)
+}
