@@ -10,6 +10,7 @@ mod strided;
 pub mod testing;
 mod walk;
 pub mod widen;
+pub mod window;
 
 pub use context::{Inputs, Operand, Prepare, Tensor, TensorInfo};
 pub use evaluate::{evaluate, execute};
@@ -180,4 +181,5 @@ ops! {
     MatMul(attributes_as_mat_mul): matmul;
     Concat(attributes_as_concat): concat;
     Split(attributes_as_split): split;
+    Conv(attributes_as_conv): conv;
 }
