@@ -95,7 +95,7 @@ class INFER_NODISCARD Result {
 
  private:
   Status status_;
-  T value_;
+  T value_{};
 };
 
 namespace detail {
@@ -113,7 +113,6 @@ class Span {
   Span(T *data, size_t size) : data_(data), size_(size) {}
   T *data() const noexcept { return data_; }
   size_t size() const noexcept { return size_; }
-  bool empty() const noexcept { return size_ == 0; }
   T *begin() const noexcept { return data_; }
   T *end() const noexcept { return data_ + size_; }
   T &operator[](size_t index) const { return data_[index]; }
@@ -188,21 +187,12 @@ class Tensor {
 static_assert(sizeof(Tensor) == sizeof(infer_tensor), "arrays of one are arrays of the other");
 
 namespace detail {
-struct Destroy {
-  void operator()(infer_runtime_options *object) const noexcept { infer_runtime_options_destroy(object); }
-  void operator()(infer_runtime *object) const noexcept { infer_runtime_destroy(object); }
-  void operator()(infer_model_options *object) const noexcept { infer_model_options_destroy(object); }
-  void operator()(infer_model *object) const noexcept { infer_model_destroy(object); }
-  void operator()(infer_session_options *object) const noexcept { infer_session_options_destroy(object); }
-  void operator()(infer_session *object) const noexcept { infer_session_destroy(object); }
-  void operator()(infer_context *object) const noexcept { infer_context_destroy(object); }
-};
 inline const infer_tensor *raw(const Tensor *tensors) noexcept { return reinterpret_cast<const infer_tensor *>(tensors); }
 inline infer_tensor *raw(Tensor *tensors) noexcept { return reinterpret_cast<infer_tensor *>(tensors); }
 }  // namespace detail
 
 /// Owner of an object of the C library; get() is what infer.h takes.
-template <class T>
+template <class T, void (*Destroy)(T *)>
 class Handle {
  public:
   Handle() noexcept = default;
@@ -211,38 +201,50 @@ class Handle {
   explicit operator bool() const noexcept { return object_ != nullptr; }
 
  private:
-  std::unique_ptr<T, detail::Destroy> object_;
+  struct Deleter {
+    void operator()(T *object) const noexcept { Destroy(object); }
+  };
+  std::unique_ptr<T, Deleter> object_;
 };
 
 /// Settings whose setters chain. The first failure is reported by what the settings are given to.
-template <class T>
-class Options {
+template <class T, infer_status (*Create)(T **), void (*Destroy)(T *)>
+class Settings {
  public:
   T *get() const noexcept { return handle_.get(); }
   const Status &status() const noexcept { return status_; }
 
  protected:
-  explicit Options(infer_status (*create)(T **)) {
+  Settings() {
     T *object = nullptr;
-    note(create(&object));
-    handle_ = Handle<T>(object);
+    note(Create(&object));
+    handle_ = Handle<T, Destroy>(object);
   }
   void note(infer_status code) {
     if (status_.ok()) status_ = Status(code);
   }
 
  private:
-  Handle<T> handle_;
+  Handle<T, Destroy> handle_;
   Status status_;
 };
 
+namespace detail {
+/// What `create` makes, unless the settings are wrong; `more` goes to the owner's constructor.
+template <class Owner, class S, class Create, class... More>
+Result<Owner> make(const S &settings, Create create, More... more) {
+  if (!settings.status().ok()) return settings.status();
+  decltype(Owner().get()) object = nullptr;
+  const infer_status code = create(&object);
+  return result(code, Owner(object, more...));
+}
+}  // namespace detail
+
 /// Threads and a logger for several models.
-class Runtime : public Handle<infer_runtime> {
+class Runtime : public Handle<infer_runtime, infer_runtime_destroy> {
  public:
   using Handle::Handle;
-  class Options : public infer::Options<infer_runtime_options> {
-   public:
-    Options() : infer::Options<infer_runtime_options>(infer_runtime_options_create) {}
+  struct Options : Settings<infer_runtime_options, infer_runtime_options_create, infer_runtime_options_destroy> {
     Options &threads(uint32_t count) { return note(infer_runtime_options_set_threads(get(), count)), *this; }
     Options &log(infer_log_level level, infer_log_callback callback, void *user_data) {
       return note(infer_runtime_options_set_log(get(), level, callback, user_data)), *this;
@@ -250,93 +252,69 @@ class Runtime : public Handle<infer_runtime> {
   };
 
   static Result<Runtime> create(const Options &options = Options()) {
-    if (!options.status().ok()) return options.status();
-    infer_runtime *runtime = nullptr;
-    const infer_status code = infer_runtime_create(options.get(), &runtime);
-    return detail::result(code, Runtime(runtime));
+    return detail::make<Runtime>(options, [&](infer_runtime **out) { return infer_runtime_create(options.get(), out); });
   }
 };
 
-/// What a model expects or delivers. Its strings are the model's.
-class TensorInfo {
- public:
-  const char *name() const noexcept { return raw_.name; }
-  infer_dtype dtype() const noexcept { return raw_.dtype; }
-  /// Extents; -1 where they vary.
-  Span<const int64_t> shape() const noexcept { return {raw_.shape, raw_.rank}; }
-  infer_tensor_info &raw() noexcept { return raw_; }
-  const infer_tensor_info &raw() const noexcept { return raw_; }
-
- private:
-  infer_tensor_info raw_ = INFER_TENSOR_INFO_INIT;
-};
-
 /// An opened model file.
-class Model : public Handle<infer_model> {
+class Model : public Handle<infer_model, infer_model_destroy> {
  public:
   using Handle::Handle;
-  class Options : public infer::Options<infer_model_options> {
-   public:
-    Options() : infer::Options<infer_model_options>(infer_model_options_create) {}
+  struct Options : Settings<infer_model_options, infer_model_options_create, infer_model_options_destroy> {
     Options &runtime(const Runtime &runtime) { return note(infer_model_options_set_runtime(get(), runtime.get())), *this; }
     Options &mode(infer_open_mode mode) { return note(infer_model_options_set_mode(get(), mode)), *this; }
     Options &verify(bool verify) { return note(infer_model_options_set_verify(get(), verify)), *this; }
   };
 
   static Result<Model> open(const char *path, const Options &options = Options()) {
-    if (!options.status().ok()) return options.status();
-    infer_model *model = nullptr;
-    const infer_status code = infer_model_open(path, options.get(), &model);
-    return detail::result(code, Model(model));
+    return detail::make<Model>(options, [&](infer_model **out) { return infer_model_open(path, options.get(), out); });
   }
   static Result<Model> open_fd(int fd, uint64_t offset, uint64_t len, const Options &options = Options()) {
-    if (!options.status().ok()) return options.status();
-    infer_model *model = nullptr;
-    const infer_status code = infer_model_open_fd(fd, offset, len, options.get(), &model);
-    return detail::result(code, Model(model));
+    return detail::make<Model>(
+        options, [&](infer_model **out) { return infer_model_open_fd(fd, offset, len, options.get(), out); });
   }
   /// The bytes must outlive the model and its sessions.
   static Result<Model> open_memory(const void *data, size_t len, const Options &options = Options()) {
-    if (!options.status().ok()) return options.status();
-    infer_model *model = nullptr;
-    const infer_status code = infer_model_open_memory(data, len, nullptr, nullptr, options.get(), &model);
-    return detail::result(code, Model(model));
+    return detail::make<Model>(options, [&](infer_model **out) {
+      return infer_model_open_memory(data, len, nullptr, nullptr, options.get(), out);
+    });
   }
 
   size_t input_count() const noexcept { return infer_model_input_count(get()); }
   size_t output_count() const noexcept { return infer_model_output_count(get()); }
-  Result<TensorInfo> input(size_t index) const {
-    TensorInfo info;
-    const infer_status code = infer_model_input_info(get(), index, &info.raw());
-    return detail::result(code, info);
-  }
-  Result<TensorInfo> output(size_t index) const {
-    TensorInfo info;
-    const infer_status code = infer_model_output_info(get(), index, &info.raw());
-    return detail::result(code, info);
-  }
+  Result<infer_tensor_info> input(size_t index) const { return info(infer_model_input_info, index); }
+  Result<infer_tensor_info> output(size_t index) const { return info(infer_model_output_info, index); }
   /// The value of a metadata entry, or NULL.
   const char *metadata(const char *key) const noexcept {
     const char *value = nullptr;
     return infer_model_metadata_get(get(), key, &value) == INFER_OK ? value : nullptr;
   }
+
+ private:
+  Result<infer_tensor_info> info(decltype(&infer_model_input_info) describe, size_t index) const {
+    infer_tensor_info info = INFER_TENSOR_INFO_INIT;
+    const infer_status code = describe(get(), index, &info);
+    return detail::result(code, info);
+  }
 };
 
 /// A model prepared for a device. Threads may share it.
-class Session : public Handle<infer_session> {
+class Session : public Handle<infer_session, infer_session_destroy> {
  public:
   Session() noexcept = default;
-  class Options : public infer::Options<infer_session_options> {
-   public:
-    Options() : infer::Options<infer_session_options>(infer_session_options_create) {}
+  Session(infer_session *session, size_t outputs) noexcept : Handle(session), outputs_(outputs) {}
+  struct Options : Settings<infer_session_options, infer_session_options_create, infer_session_options_destroy> {
     Options &threads(uint32_t count) { return note(infer_session_options_set_threads(get(), count)), *this; }
+    Options &device(infer_device device, int32_t id = 0, bool fallback = false) {
+      return note(infer_session_options_set_device(get(), device, id, fallback)), *this;
+    }
+    Options &max_memory(uint64_t bytes) { return note(infer_session_options_set_max_memory(get(), bytes)), *this; }
   };
 
   static Result<Session> create(const Model &model, const Options &options = Options()) {
-    if (!options.status().ok()) return options.status();
-    infer_session *session = nullptr;
-    const infer_status code = infer_session_create(model.get(), options.get(), &session);
-    return detail::result(code, Session(session, model.output_count()));
+    return detail::make<Session>(
+        options, [&](infer_session **out) { return infer_session_create(model.get(), options.get(), out); },
+        model.output_count());
   }
 
   Status prepare(std::initializer_list<Tensor> inputs) const {
@@ -355,12 +333,11 @@ class Session : public Handle<infer_session> {
   }
 
  private:
-  Session(infer_session *session, size_t outputs) noexcept : Handle(session), outputs_(outputs) {}
   size_t outputs_ = 0;
 };
 
 /// Memory for one run at a time, with inputs and outputs that stay bound.
-class Context : public Handle<infer_context> {
+class Context : public Handle<infer_context, infer_context_destroy> {
  public:
   using Handle::Handle;
   static Result<Context> create(const Session &session) {
