@@ -12,15 +12,10 @@ use crate::{dist, tools};
 
 /// The package with the model that tells the type of a file, and where the model lies in it.
 const MAGIKA: &str = "magika==1.0.3";
-const MAGIKA_MODEL: &str = "magika/models/standard_v3_3";
+const MAGIKA_MODEL: &str = "models/standard_v3_3/model.onnx";
 
-/// Unpacks a wheel (argument 1) into a folder (2) and writes the labels of the model's classes (configuration: 3), one a line (4).
-const UNPACK: &str = "import json, sys, zipfile
-wheel, folder, config, labels = sys.argv[1:]
-zipfile.ZipFile(wheel).extractall(folder)
-with open(config) as source, open(labels, 'w') as target:
-    target.writelines(label + '\\n' for label in json.load(source)['target_labels_space'])
-";
+/// Unpacks a wheel (argument 1) into a folder (2).
+const UNPACK: &str = "import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])";
 
 /// Runs all of it.
 pub fn demo() -> Result<()> {
@@ -40,9 +35,9 @@ pub fn demo() -> Result<()> {
     }
 
     title("examples/cpp/file_type: a content-type detector taken out of the PyPI package magika");
-    let Some((onnx, labels)) = fetch_magika()? else { return Ok(()) };
-    let model = convert(&prefix, &onnx, "magika.infer")?;
-    shell::run(command(build("cpp", &prefix)?.join("file_type")).arg(model).arg(labels).args(some_files(&prefix)))
+    let Some(package) = fetch_magika()? else { return Ok(()) };
+    let model = convert(&prefix, &package.join(MAGIKA_MODEL), "magika.infer")?;
+    shell::run(command(build("cpp", &prefix)?.join("file_type")).arg(model).arg(package).args(some_files(&prefix)))
 }
 
 /// Configures and builds `examples/<language>` against the package installed below `prefix`; returns the folder of its programs.
@@ -72,12 +67,12 @@ pub fn images() -> Result<Vec<PathBuf>> {
     Ok(names)
 }
 
-/// The ONNX model and the list of its labels; `None`, and a line that says so, when the package cannot be fetched.
-fn fetch_magika() -> Result<Option<(PathBuf, PathBuf)>> {
+/// The unpacked package; `None`, and a line that says so, when it cannot be fetched.
+fn fetch_magika() -> Result<Option<PathBuf>> {
     let folder = build_dir().join("magika");
-    let (onnx, labels) = (folder.join(MAGIKA_MODEL).join("model.onnx"), folder.join("labels.txt"));
-    if labels.is_file() && onnx.is_file() {
-        return Ok(Some((onnx, labels)));
+    let package = folder.join("magika");
+    if package.join(MAGIKA_MODEL).is_file() {
+        return Ok(Some(package));
     }
     fs::create_dir_all(&folder)?;
     let python = tools::python()?;
@@ -91,10 +86,9 @@ fn fetch_magika() -> Result<Option<(PathBuf, PathBuf)>> {
     }
     let wheel = fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path()));
     let wheel = wheel.filter(|path| path.extension() == Some(OsStr::new("whl"))).max().context("pip left no wheel")?;
-    let config = folder.join(MAGIKA_MODEL).join("config.min.json");
-    shell::read(command(python).args(["-c", UNPACK]).args([&wheel, &folder, &config, &labels]))?;
-    ensure!(onnx.is_file(), "{MAGIKA} has no {MAGIKA_MODEL}/model.onnx");
-    Ok(Some((onnx, labels)))
+    shell::read(command(python).args(["-c", UNPACK]).args([&wheel, &folder]))?;
+    ensure!(package.join(MAGIKA_MODEL).is_file(), "{MAGIKA} has no {MAGIKA_MODEL}");
+    Ok(Some(package))
 }
 
 /// Files of many types that a checkout and its build have.
