@@ -196,26 +196,31 @@ impl<'p> Builder<'p> {
         self.emit1(Reshape::default(), &[x, target])
     }
 
-    /// `x` under a shape of possibly symbolic dimensions, at most one of which is not a number.
+    /// `x` under a shape of possibly symbolic dimensions.
+    ///
+    /// # Errors
+    /// `Unsupported` if more than one of them is neither a number nor where it was.
     pub fn reshape_to(&mut self, x: ValueId, dims: &[Dim]) -> Result<ValueId> {
-        let mut inferred = 0;
+        let several = || Error::unsupported("a shape with more than one extent that is not a number");
+        let target = self.reshape_target(x, dims).ok_or_else(several)?;
+        self.reshape(x, &target)
+    }
+
+    /// The target with which a Reshape of `x` gives these dimensions; None if there is none.
+    pub fn reshape_target(&self, x: ValueId, dims: &[Dim]) -> Option<Vec<i64>> {
+        let from = &self.ty(x).shape;
+        // An extent that stays where it is needs no inference; nor is there any where an extent is 0.
         let target: Vec<i64> = dims
             .iter()
             .enumerate()
             .map(|(i, d)| match d {
                 Dim::Fixed(n) => *n,
-                // An extent that stays where it is needs no inference.
-                d if self.ty(x).shape.get(i) == Some(d) => 0,
-                _ => {
-                    inferred += 1;
-                    -1
-                }
+                d if from.get(i) == Some(d) => 0,
+                _ => -1,
             })
             .collect();
-        if inferred > 1 {
-            return Err(Error::unsupported("a shape with more than one extent that is not a number"));
-        }
-        self.reshape(x, &target)
+        let zero = dims.contains(&Dim::Fixed(0));
+        (target.iter().filter(|&&t| t == -1).count() <= 1 && !zero).then_some(target)
     }
 
     /// `[N, C, spatial..]` to `[N, spatial.., C]`.

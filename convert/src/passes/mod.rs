@@ -1,6 +1,8 @@
 //! Graph passes, in the order in which they run. The verifier runs after each.
 
 mod dead_code;
+mod rewrite;
+mod transposes;
 
 use infer::error::Result;
 use infer::graph::Program;
@@ -9,7 +11,8 @@ use infer::graph::Program;
 pub type Pass = fn(Program) -> Result<Program>;
 
 /// All passes, in order.
-pub const PIPELINE: &[(&str, Pass)] = &[("dead_code", dead_code::run)];
+pub const PIPELINE: &[(&str, Pass)] =
+    &[("dead_code", dead_code::run), ("transposes", |p| rewrite::rewrite(p, transposes::RULES))];
 
 /// Runs all passes and tells `progress` the name and index of each.
 pub fn run(mut program: Program, progress: &mut dyn FnMut(&str, usize)) -> Result<Program> {
