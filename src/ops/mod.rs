@@ -5,6 +5,8 @@ pub mod activation;
 pub mod arith;
 mod context;
 mod evaluate;
+#[cfg(feature = "write")]
+pub mod pack;
 mod strided;
 #[cfg(test)]
 pub mod testing;

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::schema;
 use crate::tensor::{DType, Dim, Shape, TensorType};
 
+pub use f32::layout;
 pub use plain::Geometry;
 
 /// See the [module](self).

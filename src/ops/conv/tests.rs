@@ -200,18 +200,18 @@ fn packed_weights() {
         let [x, w, bias, residual] = case.tensors(|r| r.range(-1.0, 1.0));
         let groups = case.op.groups as usize;
         let (group_in, group_out) = (case.channels / groups, case.out_channels / groups);
-        let (layout, weights) = (f32::layout(groups, group_in, group_out), w.as_ref().unwrap());
+        let (stored_as, weights) = (layout(groups, group_in, group_out), w.as_ref().unwrap());
         let k = case.kernel.iter().product::<usize>() * group_in;
         let arrangement = WeightLayout::of(groups, group_in, group_out);
         let mut packed = vec![0.0; arrangement.len(groups, case.out_channels, k).unwrap()];
         arrangement.pack(weights.elements(), groups, k, &mut packed);
-        assert_eq!(layout.byte_len(DType::F32, &weights.info.dims), Some(packed.len() * 4));
+        assert_eq!(stored_as.byte_len(DType::F32, &weights.info.dims), Some(packed.len() * 4));
         let data = Tensor::new(&[packed.len()], &packed).unwrap().data;
         let stored = Tensor { info: weights.info, data };
         let (dims, out) = case.reference(&[x.clone(), w.clone(), bias.clone(), residual.clone()]);
         let want = Tensor::new(&dims, &out.iter().map(|&x| x as f32).collect::<Vec<_>>()).unwrap();
         let inputs = [x.as_ref(), Some(&stored), bias.as_ref(), residual.as_ref()];
-        check_stored(case.op.clone(), &inputs, &[Layout::RowMajor, layout], &[want], 3e-6);
+        check_stored(case.op.clone(), &inputs, &[Layout::RowMajor, stored_as], &[want], 3e-6);
     }
 }
 
