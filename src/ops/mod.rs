@@ -7,6 +7,7 @@ mod context;
 mod evaluate;
 #[cfg(feature = "write")]
 pub mod pack;
+mod index;
 mod strided;
 #[cfg(test)]
 pub mod testing;
@@ -184,4 +185,9 @@ ops! {
     Concat(attributes_as_concat): concat;
     Split(attributes_as_split): split;
     Conv(attributes_as_conv): conv;
+    Slice(attributes_as_slice): slice;
+    Gather(attributes_as_gather): gather;
+    Shape(attributes_as_shape): shape;
+    Expand(attributes_as_expand): expand;
+    Tile(attributes_as_tile): tile;
 }

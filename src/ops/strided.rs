@@ -28,6 +28,18 @@ pub fn copy_grid(rows: usize, cols: usize, size: usize) -> Grid {
     Grid { rows: rows.max(1), cols: cols.max(1), row_parts, col_parts: col_parts.min(cols.max(1)) }
 }
 
+/// Copies a run; a library call for a handful of elements would take longer than the copy. Panics if lengths differ.
+#[inline(always)]
+pub fn copy_run<T: Copy>(to: &mut [T], from: &[T]) {
+    match (to, from) {
+        ([a], [x]) => *a = *x,
+        ([a, b], [x, y]) => (*a, *b) = (*x, *y),
+        ([a, b, c], [x, y, z]) => (*a, *b, *c) = (*x, *y, *z),
+        ([a, b, c, d], [x, y, z, w]) => (*a, *b, *c, *d) = (*x, *y, *z, *w),
+        (to, from) => to.copy_from_slice(from),
+    }
+}
+
 /// One axis of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Axis {
@@ -216,10 +228,7 @@ impl<T: Element> Matrix<'_, '_, T> {
             return transpose(self.isa, source, self.tile, &self.rows, &cols);
         }
         match (columns.stride, cols.len()) {
-            (1, 2) => self.runs::<2>(start, cols),
-            (1, 3) => self.runs::<3>(start, cols),
-            (1, 4) => self.runs::<4>(start, cols),
-            (1, n) => self.each_row(start, cols, |from, start, to| to.copy_from_slice(&from[start..start + n])),
+            (1, n) => self.each_row(start, cols, |from, start, to| copy_run(to, &from[start..start + n])),
             (0, _) => self.each_row(start, cols, |from, start, to| to.fill(from[start])),
             (-1, n) => {
                 let isa = self.isa;
@@ -235,15 +244,6 @@ impl<T: Element> Matrix<'_, '_, T> {
                 to.iter_mut().enumerate().for_each(|(i, t)| *t = from[start.wrapping_add_signed(i as isize * stride)]);
             }),
         }
-    }
-
-    /// Runs of so few elements that a library call for each would take longer than the copy.
-    fn runs<const N: usize>(&mut self, start: usize, cols: Range<usize>) {
-        self.each_row(start, cols, |from, start, to| {
-            if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from[start..].first_chunk::<N>()) {
-                *to = *from;
-            }
-        });
     }
 
     #[inline(always)]

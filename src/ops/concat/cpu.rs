@@ -1,7 +1,7 @@
 //! Copies row pieces: the output is a matrix whose rows hold one row of each input.
 
 use crate::error::Result;
-use crate::ops::strided::copy_grid;
+use crate::ops::strided::{copy_grid, copy_run};
 use crate::ops::{Kernel, Prepare, kernel};
 use crate::tensor::{Args, Element, normalize_axis};
 use std::ops::Range;
@@ -47,10 +47,7 @@ fn run<T: Element>(pieces: &[Range<usize>], args: &mut Args<'_>) {
             for row in first..rows.end.min(first + ROWS) {
                 let at = row * piece.len() + start - piece.start;
                 let to = &mut tile.row(row)[start - cols.start..end - cols.start];
-                match to {
-                    [one] => *one = from[at],
-                    to => to.copy_from_slice(&from[at..at + end - start]),
-                }
+                copy_run(to, &from[at..at + end - start]);
             }
         }
     }

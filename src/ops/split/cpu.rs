@@ -1,7 +1,7 @@
 //! Copies row pieces: the input is a matrix whose rows hold one row of each output.
 
 use crate::error::Result;
-use crate::ops::strided::copy_grid;
+use crate::ops::strided::{copy_grid, copy_run};
 use crate::ops::{Kernel, Prepare, kernel};
 use crate::tensor::{Args, Element, Grid, normalize_axis};
 
@@ -39,13 +39,9 @@ fn run<T: Element>(widths: &[usize], total: usize, args: &mut Args<'_>) {
     for (i, width) in widths.iter().enumerate() {
         let mut tile = args.output_words::<T>(i);
         let cols = tile.cols();
-        for row in tile.rows() {
+        for row in if cols.is_empty() { 0..0 } else { tile.rows() } {
             let at = row * total + start + cols.start;
-            match tile.row(row) {
-                [] => {}
-                [one] => *one = from[at],
-                to => to.copy_from_slice(&from[at..at + cols.len()]),
-            }
+            copy_run(tile.row(row), &from[at..at + cols.len()]);
         }
         start += width;
     }
