@@ -4,6 +4,7 @@
 pub mod activation;
 pub mod arith;
 mod context;
+mod elementwise;
 mod evaluate;
 #[cfg(feature = "write")]
 pub mod pack;
@@ -179,6 +180,7 @@ macro_rules! ops {
 }
 
 ops! {
+    Binary(attributes_as_binary): binary;
     Reshape(attributes_as_reshape): reshape;
     Transpose(attributes_as_transpose): transpose;
     MatMul(attributes_as_mat_mul): matmul;

@@ -1,5 +1,6 @@
 //! Runs one operator by itself: on every instruction set that the machine has, with parts in shuffled order.
 
+use super::elementwise::{Number, for_type};
 use super::evaluate::evaluate_stored;
 use super::{Inputs, Op, Tensor};
 use crate::cpu::isa::Isa;
@@ -101,6 +102,17 @@ pub fn difference(got: &Tensor, want: &Tensor) -> f64 {
         _ => (x - y).abs() / scale,
     };
     a.iter().zip(&b).map(one).fold(0.0, f64::max)
+}
+
+/// A tensor of the given type, of the given values rounded or truncated to it.
+pub fn tensor(dtype: DType, dims: &[usize], values: &[f64]) -> Tensor {
+    fn typed<T: Number>(dims: &[usize], values: &[f64]) -> Tensor {
+        let elements: Vec<T> = values.iter().map(|&x| T::from_f64(x)).collect();
+        Tensor::new(dims, &elements).expect("the test's shape is valid")
+    }
+    let mut t = for_type!(dtype, typed(dims, values));
+    t.info.dtype = dtype;
+    t
 }
 
 /// The elements as f64.

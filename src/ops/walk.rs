@@ -58,9 +58,9 @@ impl<const N: usize> Walk<N> {
     }
 
     /// Appends a dimension on the inside, merged with the last one where all tensors allow it.
-    fn append(&mut self, extent: usize, stride: [usize; N]) {
+    pub fn append(&mut self, extent: usize, stride: [usize; N]) {
         if let Some(last) = self.dims.len().checked_sub(1)
-            && (0..N).all(|n| self.strides[last][n] == stride[n] * extent)
+            && (self.dims[last] == 1 || (0..N).all(|n| self.strides[last][n] == stride[n] * extent))
         {
             self.dims[last] *= extent;
             self.strides[last] = stride;
@@ -81,11 +81,9 @@ impl<const N: usize> Walk<N> {
     }
 
     /// Takes the innermost dimension away and returns its extent and strides; what remains walks its first elements.
-    pub fn split_inner(mut self) -> (Self, usize, [usize; N]) {
-        let (len, strides) = (self.inner_len(), self.inner_strides());
-        let dims = Dims::new(&self.dims[..self.dims.len() - 1]);
-        self = Walk::new(&dims, &self.strides[..dims.len()]);
-        (self, len, strides)
+    pub fn split_inner(&self) -> (Self, usize, [usize; N]) {
+        let outer = Walk::new(&self.dims[..self.dims.len() - 1], &self.strides);
+        (outer, self.inner_len(), self.inner_strides())
     }
 
     /// The elements `range` of the walk, in order, as runs along the innermost dimension.
