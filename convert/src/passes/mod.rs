@@ -1,18 +1,26 @@
 //! Graph passes, in the order in which they run. The verifier runs after each.
 
 mod dead_code;
+mod epilogues;
+mod pack;
 mod rewrite;
+mod simplify;
 mod transposes;
 
 use infer::error::Result;
 use infer::graph::Program;
+use rewrite::rewrite;
 
 /// A pass: takes a legal program and returns an equivalent one.
 pub type Pass = fn(Program) -> Result<Program>;
 
 /// All passes, in order.
-pub const PIPELINE: &[(&str, Pass)] =
-    &[("dead_code", dead_code::run), ("transposes", |p| rewrite::rewrite(p, transposes::RULES))];
+pub const PIPELINE: &[(&str, Pass)] = &[
+    ("dead_code", dead_code::run),
+    ("layout", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD])),
+    ("epilogues", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD, epilogues::FUSE])),
+    ("pack", pack::run),
+];
 
 /// Runs all passes and tells `progress` the name and index of each.
 pub fn run(mut program: Program, progress: &mut dyn FnMut(&str, usize)) -> Result<Program> {

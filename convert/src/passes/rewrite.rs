@@ -23,7 +23,7 @@ const MAX_SWEEPS: usize = 8;
 pub struct Rewriter<'p> {
     /// Receives the new graph.
     pub b: Builder<'p>,
-    rules: &'static [Rule],
+    rules: &'static [&'static [Rule]],
     /// For each new value, the number of its uses, those behind a Transpose included.
     uses: Vec<usize>,
     /// For each new value, the new node that makes it.
@@ -35,7 +35,7 @@ pub struct Rewriter<'p> {
 }
 
 /// Applies rules to all graphs of a program until nothing changes.
-pub fn rewrite(mut program: Program, rules: &'static [Rule]) -> Result<Program> {
+pub fn rewrite(mut program: Program, rules: &'static [&'static [Rule]]) -> Result<Program> {
     for _ in 0..MAX_SWEEPS {
         let mut changes = 0;
         for i in 0..program.graphs.len() {
@@ -50,7 +50,7 @@ pub fn rewrite(mut program: Program, rules: &'static [Rule]) -> Result<Program> 
 }
 
 /// Emits a graph anew and returns how often a rule changed something.
-fn sweep(program: &mut Program, graph: GraphId, rules: &'static [Rule]) -> Result<usize> {
+fn sweep(program: &mut Program, graph: GraphId, rules: &'static [&'static [Rule]]) -> Result<usize> {
     let slot = &mut program.graphs[graph.0 as usize];
     let name = slot.name.clone();
     let old = std::mem::replace(slot, Graph { name, ..Graph::default() });
@@ -127,7 +127,7 @@ impl Rewriter<'_> {
             return Err(Error::internal(format!("rewriting {} does not end", op.name())));
         }
         self.depth += 1;
-        for rule in self.rules {
+        for rule in self.rules.iter().copied().flatten() {
             if let Some(outputs) = rule(self, &op, inputs)? {
                 self.depth -= 1;
                 self.changes += 1;

@@ -1,0 +1,188 @@
+//! Folds what follows a product or a convolution into it: factors and offsets per output channel into weights and bias,
+//! then a residual and an activation, which the kernel applies while the result is in registers.
+
+use super::rewrite::{Rewriter, Rule};
+use infer::cpu::Activation;
+use infer::error::Result;
+use infer::graph::ValueId;
+use infer::ops::{Binary, BinaryKind, Conv, MatMul, Op};
+use infer::tensor::{DType, Dim};
+
+/// Factors and offsets, while convolutions still are surrounded by nothing else.
+pub const FOLD: &[Rule] = &[factor, bias];
+
+/// Residuals and activations, once factors and offsets are gone.
+pub const FUSE: &[Rule] = &[residual, activation];
+
+/// Outputs in place of an operator's, if a rule applies.
+type Replaced = Result<Option<Vec<ValueId>>>;
+
+/// A product or convolution whose result only one operator reads.
+#[derive(Clone)]
+struct Linear {
+    op: Op,
+    /// Operand, weights, bias, residual.
+    inputs: [Option<ValueId>; 4],
+}
+
+impl Linear {
+    /// The linear operator that makes `value`, if nothing but the operator at hand reads it.
+    fn of(r: &Rewriter<'_>, value: ValueId) -> Option<Linear> {
+        let (op, inputs) = r.producer(value)?;
+        let none = match op {
+            Op::Conv(c) => c.activation == Activation::None,
+            Op::ConvTranspose(c) => c.activation == Activation::None,
+            Op::MatMul(m) => m.activation == Activation::None,
+            _ => false,
+        };
+        let inputs = std::array::from_fn(|i| inputs.get(i).copied().flatten());
+        (none && r.only_use(value)).then(|| Linear { op: op.clone(), inputs })
+    }
+
+    /// Number of output channels, and the axis of the weights that counts them; None if the weights are no matrix.
+    fn channels(&self, r: &Rewriter<'_>) -> Option<(usize, usize)> {
+        let dims = r.b.dims(self.inputs[1]?);
+        let axis = match &self.op {
+            Op::Conv(_) | Op::ConvTranspose(_) => 0,
+            Op::MatMul(m) if dims.len() >= 2 => dims.len() - if m.transpose_b { 2 } else { 1 },
+            _ => return None,
+        };
+        Some((dims[axis].fixed()? as usize, axis))
+    }
+
+    fn emit(self, r: &mut Rewriter<'_>) -> Replaced {
+        let len = self.inputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+        r.emit(self.op, &self.inputs[..len]).map(Some)
+    }
+
+    /// The operator with its activation replaced.
+    fn with_activation(mut self, activation: Activation) -> Self {
+        match &mut self.op {
+            Op::Conv(c) => c.activation = activation,
+            Op::ConvTranspose(c) => c.activation = activation,
+            Op::MatMul(m) => m.activation = activation,
+            _ => {}
+        }
+        self
+    }
+}
+
+/// A constant that has one element per output channel (or one for all), as a vector of `channels`.
+fn per_channel(r: &mut Rewriter<'_>, value: ValueId, channels: usize) -> Result<Option<ValueId>> {
+    if !r.b.is_constant(value) {
+        return Ok(None);
+    }
+    let dims = r.b.dims(value);
+    let last = dims.last().cloned().unwrap_or(Dim::Fixed(1));
+    let count = dims.iter().fold(Dim::Fixed(1), |n, d| n.mul(d));
+    if count == Dim::Fixed(1) {
+        let flat = r.b.reshape(value, &[1])?;
+        let shape = r.b.ints(&[channels as i64])?;
+        return Ok(Some(r.emit1(infer::ops::Expand, &[flat, shape])?));
+    }
+    let fits = last == Dim::from(channels) && count == last;
+    if fits { r.b.reshape(value, &[channels as i64]).map(Some) } else { Ok(None) }
+}
+
+/// The operands of a float function of two tensors with a linear operator on one side and a constant per output channel
+/// on the other; whether the linear one is the left one.
+fn linear_and_constant(
+    r: &mut Rewriter<'_>,
+    op: &Op,
+    inputs: &[Option<ValueId>],
+    kinds: &[BinaryKind],
+) -> Result<Option<(Linear, ValueId, Binary, bool)>> {
+    let (Op::Binary(b), [Some(x), Some(y)]) = (op, inputs) else { return Ok(None) };
+    if !kinds.contains(&b.kind) || r.b.dtype(*x) != DType::F32 {
+        return Ok(None);
+    }
+    for (value, other, left) in [(*x, *y, true), (*y, *x, false)] {
+        let Some(linear) = Linear::of(r, value) else { continue };
+        let Some((channels, _)) = linear.channels(r) else { continue };
+        // A constant of higher rank would broadcast the result.
+        if r.b.rank(other) > r.b.rank(value) {
+            continue;
+        }
+        if let Some(constant) = per_channel(r, other, channels)? {
+            return Ok(Some((linear, constant, b.clone(), left)));
+        }
+    }
+    Ok(None)
+}
+
+/// A factor per output channel scales weights and bias.
+fn factor(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let kinds = [BinaryKind::Mul, BinaryKind::Div];
+    let Some((mut linear, constant, b, left)) = linear_and_constant(r, op, inputs, &kinds)? else { return Ok(None) };
+    let (Some((channels, axis)), Some(w)) = (linear.channels(r), linear.inputs[1]) else { return Ok(None) };
+    let foldable = r.b.is_constant(w) && linear.inputs[2].is_none_or(|b| r.b.is_constant(b) && r.b.rank(b) <= 1);
+    if !foldable || linear.inputs[3].is_some() || b.kind == BinaryKind::Div && !left {
+        return Ok(None);
+    }
+    let mut shape = vec![1i64; r.b.rank(w)];
+    shape[axis] = channels as i64;
+    let factors = r.b.reshape(constant, &shape)?;
+    linear.inputs[1] = Some(r.emit1(Binary::from(b.kind), &[w, factors])?);
+    if let Some(bias) = linear.inputs[2] {
+        linear.inputs[2] = Some(r.emit1(Binary::from(b.kind), &[bias, constant])?);
+    }
+    linear.with_activation(b.activation).emit(r)
+}
+
+/// An offset per output channel is the bias, or is added to it.
+fn bias(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let kinds = [BinaryKind::Add, BinaryKind::Sub];
+    let Some((mut linear, constant, b, left)) = linear_and_constant(r, op, inputs, &kinds)? else { return Ok(None) };
+    if linear.inputs[3].is_some() || b.kind == BinaryKind::Sub && !left {
+        return Ok(None);
+    }
+    linear.inputs[2] = Some(match linear.inputs[2] {
+        Some(bias) if !r.b.is_constant(bias) => return Ok(None),
+        Some(bias) => r.emit1(Binary::from(b.kind), &[bias, constant])?,
+        None if b.kind == BinaryKind::Sub => {
+            let zero = r.b.scalar(DType::F32, 0.0)?;
+            r.emit1(Binary::from(b.kind), &[zero, constant])?
+        }
+        None => constant,
+    });
+    linear.with_activation(b.activation).emit(r)
+}
+
+/// A tensor of the result's shape that is added to it.
+fn residual(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::Binary(b), [Some(x), Some(y)]) = (op, inputs) else { return Ok(None) };
+    if b.kind != BinaryKind::Add || r.b.dtype(*x) != DType::F32 || r.b.ty(*x).shape != r.b.ty(*y).shape {
+        return Ok(None);
+    }
+    // The later one of two linear operators takes the other's result, which is in memory by then.
+    for (value, other) in [(*x.max(y), *x.min(y)), (*x.min(y), *x.max(y))] {
+        let Some(mut linear) = Linear::of(r, value) else { continue };
+        if value != other && linear.inputs[3].is_none() && !matches!(linear.op, Op::ConvTranspose(_)) {
+            linear.inputs[3] = Some(other);
+            return linear.with_activation(b.activation).emit(r);
+        }
+    }
+    Ok(None)
+}
+
+/// An activation of a linear operator's result, or of a sum.
+fn activation(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::Unary(u), [Some(x)]) = (op, inputs) else { return Ok(None) };
+    let Some(activation) = u.activation() else { return Ok(None) };
+    if r.b.dtype(*x) != DType::F32 {
+        return Ok(None);
+    }
+    if let Some(linear) = Linear::of(r, *x) {
+        return linear.with_activation(activation).emit(r);
+    }
+    let binary = match r.producer(*x) {
+        Some((Op::Binary(b), inputs)) if b.activation == Activation::None && r.only_use(*x) => {
+            Some((Binary { activation, ..b.clone() }, inputs.to_vec()))
+        }
+        _ => None,
+    };
+    match binary {
+        Some((b, inputs)) if !b.kind.is_relation() => r.emit(b, &inputs).map(Some),
+        _ => Ok(None),
+    }
+}
