@@ -5,14 +5,15 @@ use super::rewrite::{Rewriter, Rule};
 use infer::cpu::Activation;
 use infer::error::Result;
 use infer::graph::ValueId;
-use infer::ops::{Binary, BinaryKind, Conv, MatMul, Op};
+use infer::ops::binary::BinaryKind;
+use infer::ops::{Binary, Op};
 use infer::tensor::{DType, Dim};
 
 /// Factors and offsets, while convolutions still are surrounded by nothing else.
 pub const FOLD: &[Rule] = &[factor, bias];
 
 /// Residuals and activations, once factors and offsets are gone.
-pub const FUSE: &[Rule] = &[residual, activation];
+pub const FUSE: &[Rule] = &[residual];
 
 /// Outputs in place of an operator's, if a rule applies.
 type Replaced = Result<Option<Vec<ValueId>>>;
@@ -31,7 +32,6 @@ impl Linear {
         let (op, inputs) = r.producer(value)?;
         let none = match op {
             Op::Conv(c) => c.activation == Activation::None,
-            Op::ConvTranspose(c) => c.activation == Activation::None,
             Op::MatMul(m) => m.activation == Activation::None,
             _ => false,
         };
@@ -43,7 +43,7 @@ impl Linear {
     fn channels(&self, r: &Rewriter<'_>) -> Option<(usize, usize)> {
         let dims = r.b.dims(self.inputs[1]?);
         let axis = match &self.op {
-            Op::Conv(_) | Op::ConvTranspose(_) => 0,
+            Op::Conv(_) => 0,
             Op::MatMul(m) if dims.len() >= 2 => dims.len() - if m.transpose_b { 2 } else { 1 },
             _ => return None,
         };
@@ -59,7 +59,6 @@ impl Linear {
     fn with_activation(mut self, activation: Activation) -> Self {
         match &mut self.op {
             Op::Conv(c) => c.activation = activation,
-            Op::ConvTranspose(c) => c.activation = activation,
             Op::MatMul(m) => m.activation = activation,
             _ => {}
         }
@@ -157,32 +156,10 @@ fn residual(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replac
     // The later one of two linear operators takes the other's result, which is in memory by then.
     for (value, other) in [(*x.max(y), *x.min(y)), (*x.min(y), *x.max(y))] {
         let Some(mut linear) = Linear::of(r, value) else { continue };
-        if value != other && linear.inputs[3].is_none() && !matches!(linear.op, Op::ConvTranspose(_)) {
+        if value != other && linear.inputs[3].is_none() {
             linear.inputs[3] = Some(other);
             return linear.with_activation(b.activation).emit(r);
         }
     }
     Ok(None)
-}
-
-/// An activation of a linear operator's result, or of a sum.
-fn activation(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
-    let (Op::Unary(u), [Some(x)]) = (op, inputs) else { return Ok(None) };
-    let Some(activation) = u.activation() else { return Ok(None) };
-    if r.b.dtype(*x) != DType::F32 {
-        return Ok(None);
-    }
-    if let Some(linear) = Linear::of(r, *x) {
-        return linear.with_activation(activation).emit(r);
-    }
-    let binary = match r.producer(*x) {
-        Some((Op::Binary(b), inputs)) if b.activation == Activation::None && r.only_use(*x) => {
-            Some((Binary { activation, ..b.clone() }, inputs.to_vec()))
-        }
-        _ => None,
-    };
-    match binary {
-        Some((b, inputs)) if !b.kind.is_relation() => r.emit(b, &inputs).map(Some),
-        _ => Ok(None),
-    }
 }

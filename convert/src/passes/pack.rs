@@ -2,7 +2,7 @@
 
 use infer::error::Result;
 use infer::graph::{Constant, Graph, NodeKind, Program, ValueId};
-use infer::ops::pack;
+use infer::ops::pack::pack;
 use infer::tensor::Layout;
 use std::collections::HashMap;
 

@@ -3,7 +3,8 @@
 use super::rewrite::{Rewriter, Rule};
 use infer::error::Result;
 use infer::graph::{NodeKind, ValueId};
-use infer::ops::{BinaryKind, Op, Reshape};
+use infer::ops::binary::BinaryKind;
+use infer::ops::{Op, Reshape};
 use infer::tensor::Shape;
 
 /// The rules of this file.
