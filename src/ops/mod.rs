@@ -6,9 +6,9 @@ pub mod arith;
 mod context;
 mod elementwise;
 mod evaluate;
+mod index;
 #[cfg(feature = "write")]
 pub mod pack;
-mod index;
 mod strided;
 #[cfg(test)]
 pub mod testing;
