@@ -74,6 +74,25 @@ pub fn examples() -> Result<Counts> {
     Ok(counts)
 }
 
+/// The C program of README.md, built as it says there, runs where the converted model lies.
+pub fn readme() -> Result<Counts> {
+    let readme = fs::read_to_string(root().join("README.md"))?;
+    let program =
+        readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).context("no C in README.md")?;
+    let source = build_dir().join("readme/main.c");
+    shell::write(&source, program)?;
+    let binary = source.with_extension("");
+    let dist = root().join("dist");
+    let mut compile = command(tools::need("cc", "gcc")?);
+    compile.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror"]).arg(&source).arg("-o").arg(&binary);
+    compile.arg("-I").arg(dist.join("include")).arg("-L").arg(dist.join("lib")).arg("-linfer");
+    shell::read(compile.arg(format!("-Wl,-rpath,{}", dist.join("lib").display())))?;
+    let model = demo::convert(&dist, &root().join("examples/digits/digits.onnx"), "digits.infer")?;
+    let output = shell::read(command(binary).current_dir(model.parent().context("the model has a folder")?))?;
+    ensure!(output.lines().count() == 10, "the program of README.md printed:\n{output}");
+    Ok(Counts::ONE)
+}
+
 /// Every line `…/7a.pgm: 7 …` names the digit with which the name of the image begins.
 fn check_digits(output: &str) -> Result<Counts> {
     let mut counts = Counts::default();

@@ -24,6 +24,7 @@ const ALL: &[Stage] = &[
     Stage { name: "c and c++ tests", quick: false, input: "tests/c", run: native::tests },
     Stage { name: "c and c++ tests, sanitized", quick: false, input: "tests/c", run: native::tests_sanitized },
     Stage { name: "examples", quick: false, input: "examples/c/digits.c", run: native::examples },
+    Stage { name: "program of the readme", quick: false, input: "include/infer.h", run: native::readme },
     Stage { name: "valgrind", quick: false, input: "examples/c/digits.c", run: native::valgrind },
     Stage { name: "python tests", quick: false, input: "python/tests", run: python_tests },
 ];
