@@ -117,7 +117,7 @@ macro_rules! ops {
         /// An operator with its attributes.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Op {
-            $(#[doc = concat!("See [`", stringify!($module), "`].")] $name($name),)*
+            $(#[doc = concat!("See [`mod@", stringify!($module), "`].")] $name($name),)*
         }
 
         impl Op {

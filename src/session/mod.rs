@@ -85,8 +85,8 @@ impl Session {
     /// Prepares a model.
     ///
     /// # Errors
-    /// [`Unsupported`](Status::Unsupported) if an operator cannot run on this device; `INFER_ISA` names an instruction
-    /// set that the CPU lacks; threads cannot be started.
+    /// `Unsupported` if an operator cannot run on this device; `INFER_ISA` names an instruction set that the CPU lacks;
+    /// threads cannot be started.
     pub fn new(model: &Arc<Model>, options: &SessionOptions) -> Result<Arc<Session>> {
         let isa = Isa::from_env()?;
         let runtime = match &options.runtime {
@@ -126,9 +126,8 @@ impl Session {
     /// Runs the model with memory from an internal pool; safe to call from any number of threads.
     ///
     /// # Errors
-    /// [`Shape`](Status::Shape), [`Dtype`](Status::Dtype) or [`InvalidArgument`](Status::InvalidArgument) if inputs or
-    /// outputs do not fit, [`BufferTooSmall`](Status::BufferTooSmall) if an output's memory is too small (its
-    /// [`Output::info`] then tells what is needed), [`Cancelled`](Status::Cancelled), [`NoMemory`](Status::NoMemory).
+    /// `Shape`, `Dtype` or `InvalidArgument` if inputs or outputs do not fit, `BufferTooSmall` if an output's memory is
+    /// too small (its [`Output::info`] then tells what is needed), `Cancelled`, `NoMemory`.
     pub fn run(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>], control: Control<'_>) -> Result<()> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut memory = idle().pop().unwrap_or_default();
