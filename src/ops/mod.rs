@@ -192,4 +192,5 @@ ops! {
     Shape(attributes_as_shape): shape;
     Expand(attributes_as_expand): expand;
     Tile(attributes_as_tile): tile;
+    Pool(attributes_as_pool): pool;
 }

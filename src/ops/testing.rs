@@ -1,7 +1,7 @@
 //! Runs one operator by itself: on every instruction set that the machine has, with parts in shuffled order.
 
 use super::elementwise::{Number, for_type};
-use super::evaluate::evaluate_stored;
+use super::evaluate::{How, evaluate_as};
 use super::{Inputs, Op, Tensor};
 use crate::cpu::isa::Isa;
 use crate::error::Result;
@@ -11,13 +11,19 @@ use crate::tensor::{DType, Element, Layout, TensorType, View};
 
 /// Runs `op` on an instruction set and returns its outputs.
 pub fn run(op: &Op, inputs: &[Option<&Tensor>], isa: Isa) -> Result<Vec<Tensor>> {
-    run_stored(op, inputs, &[], isa)
+    run_stored(op, inputs, &[], usize::MAX, isa)
 }
 
-/// As [`run`], with the bytes of inputs in the given layouts, row-major where none is given.
-pub fn run_stored(op: &Op, inputs: &[Option<&Tensor>], layouts: &[Layout], isa: Isa) -> Result<Vec<Tensor>> {
+/// As [`run`], with the bytes of inputs in the given layouts, and without outputs beyond the first `outputs`.
+fn run_stored(
+    op: &Op,
+    inputs: &[Option<&Tensor>],
+    layouts: &[Layout],
+    outputs: usize,
+    isa: Isa,
+) -> Result<Vec<Tensor>> {
     // Kernels must write every element, so what was there before must not show.
-    evaluate_stored(op, inputs, layouts, isa, (0xa5, &shuffled))
+    evaluate_as(op, inputs, isa, How { layouts, outputs, fill: 0xa5, order: &shuffled })
 }
 
 /// 0..n in a scrambled, repeatable order.
@@ -33,7 +39,8 @@ pub fn check(op: impl Into<Op>, inputs: &[&Tensor], want: &[Tensor]) {
     check_close(op, inputs, want, 0.0);
 }
 
-/// Checks that `op` gives `want` on every instruction set; floats within `tolerance` of the largest element.
+/// Checks that `op` gives `want` on every instruction set; floats within `tolerance` of the largest element. Outputs
+/// beyond those wanted are unused.
 pub fn check_close(op: impl Into<Op>, inputs: &[&Tensor], want: &[Tensor], tolerance: f64) {
     let inputs: Vec<Option<&Tensor>> = inputs.iter().map(|t| Some(*t)).collect();
     check_optional(op, &inputs, want, tolerance);
@@ -54,7 +61,8 @@ pub fn check_stored(
 ) {
     let op = op.into();
     for isa in Isa::available() {
-        let got = run_stored(&op, inputs, layouts, isa).unwrap_or_else(|e| panic!("{op:?} on {isa:?}: {e}"));
+        let got =
+            run_stored(&op, inputs, layouts, want.len(), isa).unwrap_or_else(|e| panic!("{op:?} on {isa:?}: {e}"));
         for (i, (got, want)) in got.iter().zip(want).enumerate() {
             assert_eq!(got.info, want.info, "{op:?}, output {i} on {isa:?}");
             let error = difference(got, want);
