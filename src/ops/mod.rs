@@ -186,6 +186,7 @@ ops! {
     MatMul(attributes_as_mat_mul): matmul;
     Concat(attributes_as_concat): concat;
     Split(attributes_as_split): split;
+    Reduce(attributes_as_reduce): reduce;
     Conv(attributes_as_conv): conv;
     Slice(attributes_as_slice): slice;
     Gather(attributes_as_gather): gather;

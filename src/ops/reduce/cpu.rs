@@ -1,0 +1,278 @@
+//! f32 reductions: along rows when the innermost dimension is reduced, down columns when it is kept.
+//!
+//! Either way each result has accumulators whose number and order depend on shapes alone, and long sums go through
+//! partial sums, so that rounding errors stay small.
+
+use super::ReduceKind;
+use crate::cpu::math;
+use crate::cpu::simd::{Machine, Work};
+use crate::cpu::Isa;
+use crate::error::Result;
+use crate::ops::{Kernel, Walk};
+use crate::tensor::{Args, Grid};
+
+/// Elements worth a part of their own.
+const GRAIN: usize = 16 * 1024;
+
+/// Columns that a part reduces at a time: their accumulators stay in the L1 cache.
+const COLUMNS: usize = 512;
+
+/// Elements (or rows) in a partial sum.
+const PARTIAL: usize = 1024;
+
+/// Independent accumulators of a row.
+const LANES: usize = 64;
+
+/// A kernel that reduces the dimensions marked in `reduced`.
+pub fn prepare(kind: ReduceKind, dims: &[usize], reduced: &[bool], isa: Isa) -> Box<dyn Kernel> {
+    let strides = crate::tensor::Dims::new(dims).strides();
+    let pick = |want: bool| -> (Vec<usize>, Vec<[usize; 1]>) {
+        (0..dims.len()).filter(|&i| reduced[i] == want).map(|i| (dims[i], [strides[i]])).unzip()
+    };
+    let ((kept, kept_strides), (gone, gone_strides)) = (pick(false), pick(true));
+    let (kept_walk, gone_walk) = (Walk::new(&kept, &kept_strides), Walk::new(&gone, &gone_strides));
+    let innermost = (0..dims.len()).rev().find(|&i| dims[i] != 1);
+    let columns = innermost.is_some_and(|i| !reduced[i]);
+    let (results, count) = (kept.iter().product::<usize>(), gone.iter().product::<usize>());
+    let width = if columns { kept_walk.inner_len() } else { 1 };
+    let rows = results.checked_div(width).unwrap_or(0);
+    let cols = if width.is_multiple_of(16) { width / 16 } else { width };
+    let parts = (results.saturating_mul(count) / GRAIN).clamp(1, Grid::MAX_PARTS);
+    let row_parts = parts.min(rows.max(1));
+    let col_parts = parts.div_ceil(row_parts).min(cols.max(1));
+    let grid = Grid { rows, cols, row_parts, col_parts };
+    Box::new(ReduceKernel { kind, isa, kept: kept_walk, gone: gone_walk, count, columns, width, grid })
+}
+
+struct ReduceKernel {
+    kind: ReduceKind,
+    isa: Isa,
+    /// The results, and where the elements of each begin.
+    kept: Walk<1>,
+    /// The elements of a result, relative to the first.
+    gone: Walk<1>,
+    count: usize,
+    columns: bool,
+    /// Results that are neighbours in the input.
+    width: usize,
+    grid: Grid,
+}
+
+impl Kernel for ReduceKernel {
+    fn phases(&self) -> Vec<Grid> {
+        vec![self.grid]
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        if self.columns { 3 * COLUMNS * size_of::<f32>() } else { 0 }
+    }
+
+    fn run(&self, _phase: usize, args: &mut Args<'_>) -> Result<()> {
+        let x = args.input::<f32>(0);
+        let mut tile = args.output::<f32>(0);
+        let scratch = args.scratch::<f32>();
+        for row in tile.rows() {
+            let cols = tile.cols();
+            let first = row * self.width + cols.start;
+            let Some(run) = self.kept.runs(first..first + cols.len()).next() else { continue };
+            let (x, out) = (&x[run.at[0]..], tile.row(row));
+            self.isa.dispatch(Reduction { kernel: self, x, out, scratch: &mut *scratch });
+        }
+        Ok(())
+    }
+}
+
+/// The reduction of neighbouring results.
+struct Reduction<'a> {
+    kernel: &'a ReduceKernel,
+    x: &'a [f32],
+    out: &'a mut [f32],
+    scratch: &'a mut [f32],
+}
+
+impl Work for Reduction<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<M: Machine>(self) {
+        match self.kernel.kind {
+            ReduceKind::Sum => self.fold::<M, Sum>(),
+            ReduceKind::Mean => self.fold::<M, Mean>(),
+            ReduceKind::Prod => self.fold::<M, Prod>(),
+            ReduceKind::Max => self.fold::<M, Max>(),
+            ReduceKind::Min => self.fold::<M, Min>(),
+            ReduceKind::L1 => self.fold::<M, L1>(),
+            ReduceKind::L2 => self.fold::<M, L2>(),
+            ReduceKind::SumSquare => self.fold::<M, SumSquare>(),
+            ReduceKind::LogSum => self.fold::<M, LogSum>(),
+            ReduceKind::LogSumExp => self.log_sum_exp::<M>(),
+        }
+    }
+}
+
+/// How elements are combined.
+trait Fold {
+    const INIT: f32;
+    fn map(x: f32) -> f32;
+    fn join(a: f32, b: f32) -> f32;
+    fn finish<M: Machine>(total: f32, count: f32) -> f32;
+}
+
+macro_rules! folds {
+    ($($name:ident: $init:expr, $map:expr, $join:expr, $finish:expr;)*) => {$(
+        struct $name;
+
+        impl Fold for $name {
+            const INIT: f32 = $init;
+
+            #[inline(always)]
+            fn map(x: f32) -> f32 {
+                $map(x)
+            }
+
+            #[inline(always)]
+            fn join(a: f32, b: f32) -> f32 {
+                $join(a, b)
+            }
+
+            #[inline(always)]
+            fn finish<M: Machine>(total: f32, count: f32) -> f32 {
+                $finish(total, count)
+            }
+        }
+    )*};
+}
+
+folds! {
+    Sum: 0.0, |x| x, |a, b| a + b, |t, _| t;
+    Mean: 0.0, |x| x, |a, b| a + b, |t, n| t / n;
+    Prod: 1.0, |x| x, |a, b| a * b, |t, _| t;
+    Max: f32::NEG_INFINITY, |x| x, |a: f32, b: f32| if a > b || a.is_nan() { a } else { b }, |t, _| t;
+    Min: f32::INFINITY, |x| x, |a: f32, b: f32| if a < b || a.is_nan() { a } else { b }, |t, _| t;
+    L1: 0.0, f32::abs, |a, b| a + b, |t, _| t;
+    L2: 0.0, |x| x * x, |a, b| a + b, |t: f32, _| t.sqrt();
+    SumSquare: 0.0, |x| x * x, |a, b| a + b, |t, _| t;
+    LogSum: 0.0, |x| x, |a, b| a + b, |t, _| math::log::<M>(t);
+}
+
+impl Reduction<'_> {
+    #[inline(always)]
+    fn fold<M: Machine, F: Fold>(self) {
+        let k = self.kernel;
+        if k.columns {
+            for (c, out) in self.out.chunks_mut(COLUMNS).enumerate() {
+                fold_columns::<F>(k, &self.x[c * COLUMNS..], out, self.scratch);
+            }
+        } else {
+            self.out[0] = fold_row::<F>(k, self.x);
+        }
+        for y in self.out {
+            *y = F::finish::<M>(*y, k.count as f32);
+        }
+    }
+
+    /// Largest elements first, then sums of exponentials of the distance from them.
+    #[inline(always)]
+    fn log_sum_exp<M: Machine>(self) {
+        let k = self.kernel;
+        let finite = |m: f32| if m.is_finite() { m } else { 0.0 };
+        if !k.columns {
+            let top = finite(fold_row::<Max>(k, self.x));
+            let mut total = 0.0;
+            for run in k.gone.runs(0..k.count) {
+                for x in &self.x[run.at[0]..run.at[0] + run.len] {
+                    total += math::exp::<M>(x - top);
+                }
+            }
+            self.out[0] = math::log::<M>(total) + top;
+            return;
+        }
+        for (c, out) in self.out.chunks_mut(COLUMNS).enumerate() {
+            let (x, n) = (&self.x[c * COLUMNS..], out.len());
+            fold_columns::<Max>(k, x, out, self.scratch);
+            let (top, sum) = self.scratch.split_at_mut(COLUMNS);
+            let (top, sum) = (&mut top[..n], &mut sum[..n]);
+            for i in 0..n {
+                (top[i], sum[i]) = (finite(out[i]), 0.0);
+            }
+            for_each_row(k, |at| {
+                let x = &x[at..at + n];
+                for i in 0..n {
+                    sum[i] += math::exp::<M>(x[i] - top[i]);
+                }
+            });
+            for i in 0..n {
+                out[i] = math::log::<M>(sum[i]) + top[i];
+            }
+        }
+    }
+}
+
+/// The offsets of a result's elements, one by one.
+#[inline(always)]
+fn for_each_row(k: &ReduceKernel, mut f: impl FnMut(usize)) {
+    let stride = k.gone.inner_strides()[0];
+    for run in k.gone.runs(0..k.count) {
+        for i in 0..run.len {
+            f(run.at[0] + i * stride);
+        }
+    }
+}
+
+/// Reduces rows of `out.len()` neighbours into `out`.
+#[inline(always)]
+fn fold_columns<F: Fold>(k: &ReduceKernel, x: &[f32], out: &mut [f32], scratch: &mut [f32]) {
+    let n = out.len();
+    let partial = &mut scratch[2 * COLUMNS..][..n];
+    out.fill(F::INIT);
+    partial.fill(F::INIT);
+    let mut rows = 0;
+    for_each_row(k, |at| {
+        let x = &x[at..at + n];
+        for i in 0..n {
+            partial[i] = F::join(partial[i], F::map(x[i]));
+        }
+        rows += 1;
+        if rows == PARTIAL {
+            for i in 0..n {
+                out[i] = F::join(out[i], partial[i]);
+                partial[i] = F::INIT;
+            }
+            rows = 0;
+        }
+    });
+    for i in 0..n {
+        out[i] = F::join(out[i], partial[i]);
+    }
+}
+
+/// Reduces a result's elements, which come in runs of neighbours.
+#[inline(always)]
+fn fold_row<F: Fold>(k: &ReduceKernel, x: &[f32]) -> f32 {
+    let mut total = F::INIT;
+    for run in k.gone.runs(0..k.count) {
+        for block in x[run.at[0]..run.at[0] + run.len].chunks(PARTIAL * LANES) {
+            total = F::join(total, fold_slice::<F>(block));
+        }
+    }
+    total
+}
+
+#[inline(always)]
+fn fold_slice<F: Fold>(x: &[f32]) -> f32 {
+    let mut lanes = [F::INIT; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = F::join(lanes[i], F::map(chunk[i]));
+        }
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            lanes[i] = F::join(lanes[i], lanes[i + width]);
+        }
+    }
+    rest.iter().fold(lanes[0], |total, &x| F::join(total, F::map(x)))
+}
