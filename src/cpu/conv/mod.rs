@@ -10,6 +10,7 @@
 //! | dense, also in groups of 16 channels or more | matrix product on rows of pointers ([`patches`]) |
 //! | few input channels, or channels first | the same, on a copy of the input with its padding |
 //! | depthwise | [`depthwise`] |
+//! | 3 x 3, stride 1, where transformed weights are worth their memory | [`winograd`] |
 //! | groups of fewer than 16 channels | [`grouped`] |
 #![allow(unsafe_code, reason = "kernels with raw pointers to disjoint parts of one output")]
 #![allow(clippy::needless_range_loop, reason = "loops over registers are unrolled by constant index")]
@@ -24,6 +25,7 @@ pub mod shape;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod winograd;
 
 use super::Isa;
 use super::gemm::Output;
@@ -31,10 +33,12 @@ use crate::error::{Error, Result};
 use dense::Dense;
 use depthwise::Depthwise;
 use grouped::Grouped;
+use winograd::Winograd;
 
 pub use pool::{Pool, PoolArgs, PoolKind};
 pub use shape::{ConvShape, Spatial, Window};
 pub use weights::WeightLayout;
+pub use winograd::{winograd_len, winograd_weights};
 
 /// How the input of a convolution is arranged. The output is always channels last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +74,7 @@ enum Algorithm {
     Dense(Dense),
     Depthwise(Depthwise),
     Grouped(Grouped),
+    Winograd(Winograd),
 }
 
 /// The same call on whichever algorithm it is.
@@ -79,6 +84,7 @@ macro_rules! each {
             Algorithm::Dense($plan) => $call,
             Algorithm::Depthwise($plan) => $call,
             Algorithm::Grouped($plan) => $call,
+            Algorithm::Winograd($plan) => $call,
         }
     };
 }
@@ -103,6 +109,18 @@ impl Conv {
             Algorithm::Grouped(Grouped::new(isa, shape, stride, output))
         };
         Ok(Conv { algorithm })
+    }
+
+    /// Plans a convolution by Winograd's algorithm, whose weights are those of [`winograd_weights`]; None where it does
+    /// not apply, or is not expected to be faster than [`Conv::new`]. Rounding errors are about three times those of a
+    /// direct convolution.
+    ///
+    /// # Errors
+    /// As [`Conv::new`].
+    pub fn winograd(isa: Isa, shape: &ConvShape, layout: InputLayout) -> Result<Option<Conv>> {
+        let InputLayout::ChannelsLast { stride } = layout else { return Ok(None) };
+        let plan = Winograd::new(isa, shape, stride)?;
+        Ok(plan.map(|plan| Conv { algorithm: Algorithm::Winograd(plan) }))
     }
 
     /// Number of phases.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::cpu::Activation;
 use crate::cpu::activation::Apply;
+use crate::cpu::gemm::panels;
 use crate::cpu::gemm::tests::{Random, isas};
 use std::ptr;
 
@@ -45,6 +46,7 @@ fn positions(extents: Spatial) -> impl Iterator<Item = Spatial> {
 struct Case {
     shape: ConvShape,
     channels_first: bool,
+    winograd: bool,
     /// Elements between the pixels of input and output.
     gap: usize,
     bias: bool,
@@ -63,11 +65,15 @@ impl Case {
     ) -> Case {
         let shape = ConvShape { batch, groups, in_channels, out_channels, input, window };
         let activation = Activation::None;
-        Case { shape, channels_first: false, gap: 0, bias: false, residual: false, activation }
+        Case { shape, channels_first: false, winograd: false, gap: 0, bias: false, residual: false, activation }
     }
 
     fn with_everything(self) -> Case {
         Case { gap: 3, bias: true, residual: true, activation: Activation::Silu, ..self }
+    }
+
+    fn winograd(self) -> Case {
+        Case { winograd: true, ..self }
     }
 
     fn channels_first(self) -> Case {
@@ -105,10 +111,8 @@ impl Case {
             residual_stride: out_stride,
             activation: self.activation,
         };
-        let args = ConvArgs { input: arranged.as_ptr(), weights: packed.as_ptr(), output };
-        let layout =
-            if self.channels_first { InputLayout::ChannelsFirst } else { InputLayout::ChannelsLast { stride } };
-        run(&Conv::new(isa, shape, layout).unwrap(), &args, &mut random);
+        let conv = self.plan(isa, stride, &mut packed);
+        run(&conv, &ConvArgs { input: arranged.as_ptr(), weights: packed.as_ptr(), output }, &mut random);
 
         let expected = reference(shape, &input, &weights);
         for (pixel, sums) in expected.chunks(shape.out_channels).enumerate() {
@@ -122,12 +126,31 @@ impl Case {
             Isa::Scalar.dispatch(Apply(self.activation, &mut row));
             let got = &c[pixel * out_stride..][..out_stride];
             for (oc, (got, expected)) in got.iter().zip(&row).enumerate() {
-                let tolerance = 2e-6 * (k as f32).sqrt().max(4.0);
+                let tolerance = 2e-6 * (k as f32).sqrt().max(4.0) * if self.winograd { 4.0 } else { 1.0 };
                 let error = (got - expected).abs();
                 assert!(error <= tolerance, "{isa} {self:?}: pixel {pixel}, channel {oc}: {got}, not {expected}");
             }
             assert!(got[shape.out_channels..].iter().all(|&x| x == 7.5), "{isa} {self:?}: the gap is overwritten");
         }
+    }
+
+    /// The plan, and the weights in the form that it takes.
+    fn plan(&self, isa: Isa, stride: usize, packed: &mut Vec<f32>) -> Conv {
+        let shape = &self.shape;
+        if !self.winograd {
+            let last = InputLayout::ChannelsLast { stride };
+            let layout = if self.channels_first { InputLayout::ChannelsFirst } else { last };
+            return Conv::new(isa, shape, layout).unwrap();
+        }
+        let (ic, oc) = (shape.in_channels, shape.out_channels);
+        let mut transformed = vec![f32::NAN; winograd_len(ic, oc).unwrap()];
+        for panel in 0..panels(oc) {
+            // SAFETY: both have the sizes that these channels need.
+            unsafe { winograd_weights(isa, (ic, oc), packed.as_ptr(), panel..panel + 1, transformed.as_mut_ptr()) };
+        }
+        *packed = transformed;
+        let plan = Winograd::fitting(isa, shape, stride).unwrap().unwrap();
+        Conv { algorithm: Algorithm::Winograd(if shape.batch == 3 { plan.in_phases() } else { plan }) }
     }
 
     /// The input in its layout, with gaps.
@@ -232,6 +255,30 @@ fn depthwise_windows() {
     Case::new(1, 24, 24, 24, [3, 5, 6], Window::new([3; 3]).padded([1; 3])).check();
     Case::new(1, 20, 20, 20, [1, 1, 3], Window::new([1, 1, 5]).padded([0, 0, 4])).check();
     Case { activation: Activation::Relu, bias: true, ..Case::new(1, 32, 32, 32, [1, 30, 40], window(3, 1, 1)) }.check();
+}
+
+#[test]
+fn winograd() {
+    let none = |pad: usize| window(3, 1, pad);
+    for (ic, oc) in [(16, 16), (1, 3), (20, 33), (64, 130)] {
+        for input in [[1, 4, 4], [1, 7, 9], [1, 14, 14], [1, 30, 21], [1, 3, 40]] {
+            for batch in [1, 3] {
+                Case::new(batch, ic, oc, 1, input, none(1)).winograd().with_everything().check();
+            }
+        }
+        Case::new(1, ic, oc, 1, [1, 12, 13], none(0)).winograd().check();
+        Case::new(2, ic, oc, 1, [2, 8, 9], none(2)).winograd().check();
+        let uneven = Window { pad_begin: [0, 0, 1], pad_end: [0, 3, 0], ..none(0) };
+        Case::new(1, ic, oc, 1, [1, 9, 40], uneven).winograd().with_everything().check();
+    }
+    Case::new(1, 300, 80, 1, [1, 26, 13], none(1)).winograd().check();
+    let shape = |window, groups| Case::new(1, 256, 256, groups, [1, 56, 56], window).shape;
+    let plan =
+        |shape: &ConvShape| Conv::winograd(Isa::Scalar, shape, InputLayout::ChannelsLast { stride: 256 }).unwrap();
+    assert!(plan(&shape(none(1), 1)).is_some());
+    for (window, groups) in [(none(1), 2), (window(3, 2, 1), 1), (window(5, 1, 1), 1), (irregular(), 1)] {
+        assert!(plan(&shape(window, groups)).is_none());
+    }
 }
 
 #[test]

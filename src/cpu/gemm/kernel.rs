@@ -46,6 +46,15 @@ impl Micro {
         F32.iter().find(fits).unwrap_or(&F32[F32.len() - 1])
     }
 
+    /// `f32` elements in a vector.
+    pub fn lanes(&self) -> usize {
+        match self.isa {
+            Isa::Avx512 => 16,
+            Isa::Avx2 => 8,
+            Isa::Neon | Isa::Scalar => 4,
+        }
+    }
+
     /// The most panels that a tile of `rows` rows takes at once.
     pub fn panels(&self, rows: usize) -> usize {
         self.tiles[rows - 1].len()

@@ -117,18 +117,26 @@ impl Gemm {
     /// # Errors
     /// A size overflows.
     pub fn new(isa: Isa, shape: GemmShape) -> Result<Gemm> {
-        let micro = Micro::select(isa);
         let GemmShape { m, n, segments, depth } = shape;
         let overflow = || Error::no_memory(format!("a product of {m} x {n} over {segments} x {depth} is too large"));
         let k = segments.checked_mul(depth).ok_or_else(overflow)?;
         packed_len(n, k)?;
         m.checked_mul(n.max(segments)).and_then(|x| x.checked_mul(size_of::<usize>())).ok_or_else(overflow)?;
-        let tiles = m.div_ceil(micro.rows).max(1);
-        let group = micro.panels(m.div_ceil(tiles).max(1)).min(panels(n).max(1));
-        let partition = partition(m, panels(n).div_ceil(group), group * PANEL, k, micro);
+        let whole = Gemm::whole(isa, shape);
+        let width = whole.group * PANEL;
+        Ok(Gemm { partition: partition(m, panels(n).div_ceil(whole.group), width, k, whole.micro), ..whole })
+    }
+
+    /// A product in a single part, of a shape whose sizes do not overflow.
+    pub(super) fn whole(isa: Isa, shape: GemmShape) -> Gemm {
+        let micro = Micro::select(isa);
+        let tiles = shape.m.div_ceil(micro.rows).max(1);
+        let group = micro.panels(shape.m.div_ceil(tiles).max(1)).min(panels(shape.n).max(1));
+        let k = shape.segments * shape.depth;
         // With one tile of rows no panel is used twice, so nothing is gained by keeping it in cache.
-        let target = if m > micro.rows { micro.depth } else { k.max(1) };
-        Ok(Gemm { micro, shape, partition, blocks: DepthBlocks::new(segments, depth, target), group })
+        let target = if shape.m > micro.rows { micro.depth } else { k.max(1) };
+        let blocks = DepthBlocks::new(shape.segments, shape.depth, target);
+        Gemm { micro, shape, partition: Split { row_parts: 1, column_parts: 1 }, blocks, group }
     }
 
     /// The extents.
@@ -168,22 +176,33 @@ impl Gemm {
         unsafe {
             let table = scratch::slice::<*const f32>(scratch, rows.len() * self.shape.segments);
             a.locate(rows.clone(), table);
-            self.run_block(&rows, &groups, table, b, out);
+            self.run_block(&rows, &groups, table, 0, b, out);
         }
     }
 
+    /// Computes all of C, of which `table` locates the rows of A, `offset` elements before their start.
+    ///
     /// # Safety
-    /// As for [`Gemm::run_part`]; `table` locates `rows`.
+    /// As for [`Gemm::run_part`]; there is one segment.
+    pub(super) unsafe fn run_all(&self, table: &[*const f32], offset: usize, b: *const f32, out: &Output) {
+        let groups = panels(self.shape.n).div_ceil(self.group);
+        // SAFETY: the caller's promises.
+        unsafe { self.run_block(&(0..self.shape.m), &(0..groups), table, offset, b, out) }
+    }
+
+    /// # Safety
+    /// As for [`Gemm::run_part`]; `table` locates `rows`, `offset` elements before their start.
     unsafe fn run_block(
         &self,
         rows: &Range<usize>,
         groups: &Range<usize>,
         table: &[*const f32],
+        offset: usize,
         b: *const f32,
         out: &Output,
     ) {
         for i in 0..self.blocks.len() {
-            let pass = Pass::new(self, i, out);
+            let pass = Pass::new(self, i, offset, out);
             for group in groups.clone() {
                 // SAFETY: the caller's promises.
                 unsafe { self.run_panels(&pass, rows, group * self.group, table, b, out) };
@@ -221,7 +240,7 @@ impl Gemm {
                 let t = Tile {
                     rows: table.as_ptr().add(block.first_segment * rows.len() + tile_rows.start),
                     row_stride: rows.len(),
-                    offset: block.offset,
+                    offset: pass.offset + block.offset,
                     segments: block.segments,
                     depth: block.depth,
                     b: b.add(panel * PANEL * k + first_k * PANEL),
@@ -248,6 +267,8 @@ impl Gemm {
 /// What one pass over K adds and applies.
 struct Pass {
     block: partition::DepthBlock,
+    /// Elements to skip at the start of every row of A.
+    offset: usize,
     addend: Addend,
     bias: *const f32,
     lo: f32,
@@ -272,7 +293,7 @@ impl Addend {
 
 impl Pass {
     /// The residual is added in the first pass, before C, which may be the same memory, receives partial sums.
-    fn new(gemm: &Gemm, i: usize, out: &Output) -> Pass {
+    fn new(gemm: &Gemm, i: usize, offset: usize, out: &Output) -> Pass {
         let (first, last) = (i == 0, i + 1 == gemm.blocks.len());
         let addend = if first {
             Addend { data: out.residual, stride: out.residual_stride }
@@ -281,7 +302,15 @@ impl Pass {
         };
         let bounds = out.activation.bounds().filter(|_| last);
         let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        Pass { block: gemm.blocks.get(i), addend, bias: if last { out.bias } else { ptr::null() }, lo, hi, last }
+        Pass {
+            block: gemm.blocks.get(i),
+            offset,
+            addend,
+            bias: if last { out.bias } else { ptr::null() },
+            lo,
+            hi,
+            last,
+        }
     }
 }
 
