@@ -187,6 +187,7 @@ ops! {
     Concat(attributes_as_concat): concat;
     Split(attributes_as_split): split;
     Reduce(attributes_as_reduce): reduce;
+    Softmax(attributes_as_softmax): softmax;
     Conv(attributes_as_conv): conv;
     Slice(attributes_as_slice): slice;
     Gather(attributes_as_gather): gather;

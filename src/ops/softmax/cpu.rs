@@ -1,0 +1,224 @@
+//! Rows when the axis is the last one (or what follows has extent 1), blocks of columns otherwise.
+
+use super::SoftmaxKind;
+use crate::cpu::simd::{Machine, Work};
+use crate::cpu::{Isa, math};
+use crate::error::Result;
+use crate::ops::{Kernel, kernel};
+use crate::tensor::{Args, Grid};
+
+/// Elements worth a part of their own; each costs several passes and an exponential.
+const GRAIN: usize = 4 * 1024;
+
+/// Columns that are handled together: their sums stay in the L1 cache.
+const COLUMNS: usize = 256;
+
+/// Independent accumulators of a row.
+const LANES: usize = 32;
+
+/// A kernel for f32.
+pub fn prepare(kind: SoftmaxKind, dims: &[usize], axis: usize, isa: Isa) -> Box<dyn Kernel> {
+    let (outer, len, inner) = split(dims, axis);
+    if inner == 1 {
+        return kernel(Grid::by_cost(outer, len, GRAIN), move |args| {
+            let (x, mut tile) = (args.input::<f32>(0), args.output::<f32>(0));
+            for row in tile.rows() {
+                isa.dispatch(Row { kind, x: &x[row * len..(row + 1) * len], y: tile.row(row) });
+            }
+            Ok(())
+        });
+    }
+    let grid = Grid::by_cost(outer, len * inner, GRAIN);
+    Box::new(Columns { kind, isa, len, inner, grid })
+}
+
+/// Extents before the axis, along it, and behind it.
+fn split(dims: &[usize], axis: usize) -> (usize, usize, usize) {
+    (dims[..axis].iter().product(), dims[axis], dims[axis + 1..].iter().product())
+}
+
+/// One row.
+struct Row<'a> {
+    kind: SoftmaxKind,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Work for Row<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<M: Machine>(self) {
+        let Row { kind, x, y } = self;
+        let top = largest(x);
+        match kind {
+            SoftmaxKind::Softmax => {
+                let scale = 1.0 / exponentials::<M>(x, top, y);
+                y.iter_mut().for_each(|y| *y *= scale);
+            }
+            SoftmaxKind::LogSoftmax => {
+                let shift = math::log::<M>(exponentials::<M>(x, top, y));
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = (x - top) - shift;
+                }
+            }
+            SoftmaxKind::Hardmax => {
+                y.fill(0.0);
+                if let Some(first) = x.iter().position(|&v| v == top) {
+                    y[first] = 1.0;
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = if chunk[i] > lanes[i] { chunk[i] } else { lanes[i] };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+}
+
+/// Writes e^(x - top) to `y` and returns the sum.
+#[inline(always)]
+fn exponentials<M: Machine>(x: &[f32], top: f32, y: &mut [f32]) -> f32 {
+    let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks_mut::<LANES>());
+    let mut lanes = [0.0; LANES];
+    for (x, y) in xs.iter().zip(ys) {
+        for i in 0..LANES {
+            y[i] = math::exp::<M>(x[i] - top);
+            lanes[i] += y[i];
+        }
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+    }
+    let mut sum = lanes[0];
+    for (x, y) in x_rest.iter().zip(y_rest) {
+        *y = math::exp::<M>(x - top);
+        sum += *y;
+    }
+    sum
+}
+
+/// Many columns side by side.
+struct Columns {
+    kind: SoftmaxKind,
+    isa: Isa,
+    len: usize,
+    inner: usize,
+    grid: Grid,
+}
+
+impl Kernel for Columns {
+    fn phases(&self) -> Vec<Grid> {
+        vec![self.grid]
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        2 * COLUMNS * size_of::<f32>()
+    }
+
+    fn run(&self, _phase: usize, args: &mut Args<'_>) -> Result<()> {
+        let (x, mut tile) = (args.input::<f32>(0), args.output::<f32>(0));
+        let scratch = args.scratch::<f32>();
+        let size = self.len * self.inner;
+        for row in tile.rows() {
+            let (x, y) = (&x[row * size..(row + 1) * size], tile.row(row));
+            for first in (0..self.inner).step_by(COLUMNS) {
+                let n = COLUMNS.min(self.inner - first);
+                let scratch = &mut *scratch;
+                self.isa.dispatch(Block { kernel: self, x, y: &mut *y, scratch, first, n });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `n` columns from `first` on.
+struct Block<'a> {
+    kernel: &'a Columns,
+    x: &'a [f32],
+    y: &'a mut [f32],
+    scratch: &'a mut [f32],
+    first: usize,
+    n: usize,
+}
+
+impl Work for Block<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<M: Machine>(self) {
+        let Block { kernel: k, x, y, scratch, first, n } = self;
+        let (top, sum) = scratch.split_at_mut(COLUMNS);
+        let (top, sum) = (&mut top[..n], &mut sum[..n]);
+        let at = |i: usize| i * k.inner + first..i * k.inner + first + n;
+        top.fill(f32::NEG_INFINITY);
+        sum.fill(0.0);
+        for i in 0..k.len {
+            let x = &x[at(i)];
+            for c in 0..n {
+                top[c] = if x[c] > top[c] { x[c] } else { top[c] };
+            }
+        }
+        for i in 0..k.len {
+            let (x, y) = (&x[at(i)], &mut y[at(i)]);
+            for c in 0..n {
+                // For Hardmax, the sum counts the largest elements so far.
+                let largest = if x[c] == top[c] && sum[c] == 0.0 { 1.0 } else { 0.0 };
+                y[c] = if k.kind == SoftmaxKind::Hardmax { largest } else { math::exp::<M>(x[c] - top[c]) };
+                sum[c] += y[c];
+            }
+        }
+        match k.kind {
+            SoftmaxKind::Hardmax => return,
+            SoftmaxKind::Softmax => sum.iter_mut().for_each(|s| *s = 1.0 / *s),
+            SoftmaxKind::LogSoftmax => sum.iter_mut().for_each(|s| *s = math::log::<M>(*s)),
+        }
+        for i in 0..k.len {
+            let (x, y) = (&x[at(i)], &mut y[at(i)]);
+            for c in 0..n {
+                y[c] = if k.kind == SoftmaxKind::Softmax { y[c] * sum[c] } else { (x[c] - top[c]) - sum[c] };
+            }
+        }
+    }
+}
+
+/// A kernel for f64, element by element.
+pub fn prepare_f64(kind: SoftmaxKind, dims: &[usize], axis: usize) -> Box<dyn Kernel> {
+    let (outer, len, inner) = split(dims, axis);
+    kernel(Grid::by_cost(outer, len * inner, GRAIN), move |args: &mut Args<'_>| {
+        let (x, mut tile) = (args.input::<f64>(0), args.output::<f64>(0));
+        let size = len * inner;
+        for row in tile.rows() {
+            let (x, y) = (&x[row * size..(row + 1) * size], tile.row(row));
+            for column in 0..inner {
+                column_f64(kind, (0..len).map(|i| i * inner + column), x, y);
+            }
+        }
+        Ok(())
+    })
+}
+
+fn column_f64(kind: SoftmaxKind, at: impl Iterator<Item = usize> + Clone, x: &[f64], y: &mut [f64]) {
+    let top = at.clone().fold(f64::NEG_INFINITY, |a, i| a.max(x[i]));
+    let sum: f64 = at.clone().map(|i| (x[i] - top).exp()).sum();
+    let first = at.clone().find(|&i| x[i] == top);
+    for i in at {
+        y[i] = match kind {
+            SoftmaxKind::Softmax => (x[i] - top).exp() / sum,
+            SoftmaxKind::LogSoftmax => (x[i] - top) - sum.ln(),
+            SoftmaxKind::Hardmax => f64::from(u8::from(Some(i) == first)),
+        };
+    }
+}
