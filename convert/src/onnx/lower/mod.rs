@@ -1,4 +1,4 @@
-//! From ONNX nodes to our operators: one function per ONNX operator, found in [`TABLE`].
+//! From ONNX nodes to our operators: one function per ONNX operator, found in [`TABLES`].
 
 mod control;
 mod shape;
