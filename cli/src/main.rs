@@ -15,7 +15,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use infer::error::Result;
+use infer::error::{Result, Status};
 
 /// Converts, inspects, runs and measures models for libinfer.
 #[derive(Parser)]
@@ -30,7 +30,7 @@ const EXAMPLE: &str = "Example:
   infer run resnet50.infer --input cat.jpg
   infer bench resnet50.infer --threads 4
 
-Exit status: 0 done, 1 failed, 2 wrong usage.";
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 a bug in infer.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("infer: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(if error.status() == Status::Internal { 3 } else { 1 })
         }
     }
 }
