@@ -43,32 +43,85 @@ pub fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     range.step_by(BLOCK).map(move |start| start..end.min(start + BLOCK))
 }
 
-/// A 16-bit floating-point type, computed in f32 and rounded once.
-pub trait Half: Element {
+/// An element type whose arithmetic is done in `Wide`: f32 for 16-bit floats, itself for all others.
+pub trait Lane: Element {
+    /// The type of the arithmetic.
+    type Wide: Element;
     /// Converts `from` into `to`. Panics if the lengths differ.
-    fn widen(isa: Isa, from: &[Self], to: &mut [f32]);
+    fn widen(isa: Isa, from: &[Self], to: &mut [Self::Wide]);
+    /// The elements as they are, if they need no conversion.
+    fn as_wide(from: &[Self]) -> Option<&[Self::Wide]>;
+}
+
+/// A 16-bit floating-point type, computed in f32 and rounded once.
+pub trait Half: Lane<Wide = f32> {
     /// Converts `from` into `to`, rounding to nearest even. Panics if the lengths differ.
     fn narrow(isa: Isa, from: &[f32], to: &mut [Self]);
 }
 
-impl Half for f16 {
-    fn widen(_: Isa, from: &[Self], to: &mut [f32]) {
-        half::f16_to_f32(from, to);
-    }
+macro_rules! lanes {
+    ($($ty:ty)*) => {$(
+        impl Lane for $ty {
+            type Wide = $ty;
 
-    fn narrow(_: Isa, from: &[f32], to: &mut [Self]) {
-        half::f32_to_f16(from, to);
-    }
+            fn widen(_: Isa, from: &[Self], to: &mut [Self]) {
+                to.copy_from_slice(from);
+            }
+
+            fn as_wide(from: &[Self]) -> Option<&[Self]> {
+                Some(from)
+            }
+        }
+    )*};
 }
 
-impl Half for bf16 {
-    fn widen(isa: Isa, from: &[Self], to: &mut [f32]) {
-        half::bf16_to_f32(isa, from, to);
-    }
+lanes! { f32 f64 i8 i16 i32 i64 u8 u16 u32 u64 }
 
-    fn narrow(isa: Isa, from: &[f32], to: &mut [Self]) {
-        half::f32_to_bf16(isa, from, to);
+macro_rules! halves {
+    ($($ty:ty: $widen:expr, $narrow:expr;)*) => {$(
+        impl Lane for $ty {
+            type Wide = f32;
+
+            fn widen(isa: Isa, from: &[Self], to: &mut [f32]) {
+                $widen(isa, from, to);
+            }
+
+            fn as_wide(_: &[Self]) -> Option<&[f32]> {
+                None
+            }
+        }
+
+        impl Half for $ty {
+            fn narrow(isa: Isa, from: &[f32], to: &mut [Self]) {
+                $narrow(isa, from, to);
+            }
+        }
+    )*};
+}
+
+halves! {
+    f16: |_, from, to| half::f16_to_f32(from, to), |_, from, to| half::f32_to_f16(from, to);
+    bf16: half::bf16_to_f32, half::f32_to_bf16;
+}
+
+/// The elements of operand `n` in `range` of a walk, at most [`BLOCK`] of them, as a vector: in place where the operand has
+/// them that way, else in `buffer`.
+pub fn block<'a, const N: usize, T: Lane>(
+    (walk, n, range): (&Walk<N>, usize, Range<usize>),
+    isa: Isa,
+    from: &'a [T],
+    buffer: &'a mut [T::Wide; BLOCK],
+) -> &'a [T::Wide] {
+    let len = range.len();
+    if let Some(run) = walk.runs(range.clone()).next()
+        && run.len == len
+        && walk.inner_strides()[n] == 1
+        && let Some(wide) = T::as_wide(&from[run.at[n]..][..len])
+    {
+        return wide;
     }
+    gather((walk, n, range), from, buffer, |x, y| T::widen(isa, x, y));
+    &buffer[..len]
 }
 
 /// A number of any element type, by way of the widest type of its kind.

@@ -7,8 +7,22 @@ pub trait Function<T> {
     /// Type of the result; `u8` for a truth value.
     type Out: Element;
 
+    /// Whether it is mostly a call of a library function, which gains nothing from vector instructions.
+    const IN_LIBRARY: bool = false;
+
     /// The value at `(a, b)`.
     fn call(a: T, b: T) -> Self::Out;
+
+    /// The values at `(a[i], b[i])`.
+    #[inline(always)]
+    fn zip(a: &[T], b: &[T], y: &mut [Self::Out])
+    where
+        T: Copy,
+    {
+        for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+            *y = Self::call(a, b);
+        }
+    }
 
     /// The values at `(a[i], b)`.
     #[inline(always)]
@@ -17,6 +31,17 @@ pub trait Function<T> {
         T: Copy,
     {
         for (y, &a) in y.iter_mut().zip(a) {
+            *y = Self::call(a, b);
+        }
+    }
+
+    /// The values at `(a, b[i])`.
+    #[inline(always)]
+    fn with_left(a: T, b: &[T], y: &mut [Self::Out])
+    where
+        T: Copy,
+    {
+        for (y, &b) in y.iter_mut().zip(b) {
             *y = Self::call(a, b);
         }
     }
@@ -147,6 +172,7 @@ macro_rules! pow {
     ($($ty:ident)*) => {$(
         impl Function<$ty> for Pow {
             type Out = $ty;
+            const IN_LIBRARY: bool = true;
 
             #[inline(always)]
             fn call(a: $ty, b: $ty) -> $ty {

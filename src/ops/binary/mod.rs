@@ -3,9 +3,11 @@
 //! Results have the operands' type, which is the same for both, except that relations give bool and powers take an
 //! exponent of any numeric type. Integers wrap; an integer division by zero gives 0. Floats may end with an activation.
 
+mod blocks;
 mod cpu;
 mod functions;
 mod pow;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod values;
