@@ -181,6 +181,7 @@ macro_rules! ops {
 
 ops! {
     Binary(attributes_as_binary): binary;
+    Unary(attributes_as_unary): unary;
     Reshape(attributes_as_reshape): reshape;
     Transpose(attributes_as_transpose): transpose;
     MatMul(attributes_as_mat_mul): matmul;
