@@ -196,4 +196,6 @@ ops! {
     Expand(attributes_as_expand): expand;
     Tile(attributes_as_tile): tile;
     Pool(attributes_as_pool): pool;
+    Pad(attributes_as_pad): pad;
+    Range(attributes_as_range): range;
 }

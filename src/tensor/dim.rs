@@ -5,6 +5,7 @@
 //! functions that polynomials cannot express (floor division, remainder, minimum, maximum) of two dimensions.
 //! Arithmetic saturates: a saturated extent is beyond every limit and is refused when a tensor's size is computed.
 
+mod bounds;
 mod code;
 
 pub use code::DimCode;
@@ -212,27 +213,6 @@ impl Dim {
         }
     }
 
-    /// A number that the value is certainly not below if every named dimension is at least 1; None where there is none.
-    pub fn lower_bound(&self) -> Option<i64> {
-        match self {
-            Dim::Fixed(n) => Some(*n),
-            Dim::Expr(p) => p.terms.iter().try_fold(0i64, |sum, (monomial, c)| {
-                // Without factors the term is the number itself; else it may be arbitrarily large.
-                let bound = monomial.iter().try_fold(1i64, |product, atom| match atom.lower_bound()? {
-                    bound if bound >= 0 => Some(product.saturating_mul(bound)),
-                    _ => None,
-                })?;
-                (*c > 0 || monomial.is_empty()).then(|| sum.saturating_add(c.saturating_mul(bound)))
-            }),
-            Dim::Unknown => None,
-        }
-    }
-
-    /// Whether the value is certainly at most that of `other`, if every named dimension is at least 1.
-    pub fn at_most(&self, other: &Dim) -> bool {
-        other.sub(self).lower_bound().is_some_and(|n| n >= 0)
-    }
-
     fn poly(&self) -> Option<Poly> {
         match self {
             Dim::Fixed(n) => Some(Poly::constant(*n)),
@@ -358,21 +338,6 @@ impl Atom {
             Func::FloorDiv | Func::Min => a && b,
             Func::Mod => b,
             Func::Max => a || b,
-        }
-    }
-
-    fn lower_bound(&self) -> Option<i64> {
-        let Atom::Func(f, args) = self else { return Some(1) };
-        let (a, b) = (args.0.lower_bound(), args.1.lower_bound());
-        match f {
-            Func::FloorDiv => match (a?, &args.1, b?) {
-                (a @ 0.., Dim::Fixed(n @ 1..), _) => Some(a / n),
-                (0.., _, 1..) => Some(0),
-                _ => None,
-            },
-            Func::Mod => b.filter(|&b| b > 0).map(|_| 0),
-            Func::Min => Some(a?.min(b?)),
-            Func::Max => a.max(b),
         }
     }
 
@@ -521,20 +486,6 @@ mod tests {
         assert!(n().sub(&m()).maximum(&Dim::Fixed(0)).is_nonnegative() && n().neg().modulo(&m()).is_nonnegative());
         assert!(!n().sub(&Dim::Fixed(1)).is_nonnegative() && !n().sub(&m()).minimum(&m()).is_nonnegative());
         assert!(!Dim::Unknown.is_nonnegative() && !n().floor_div(&m().neg()).is_nonnegative());
-    }
-
-    #[test]
-    fn bounds_are_known_where_they_follow() {
-        let (one, four) = (Dim::Fixed(1), Dim::Fixed(4));
-        assert_eq!(n().mul(&m()).add(&Dim::Fixed(-1)).lower_bound(), Some(0));
-        assert_eq!(n().minimum(&four).lower_bound(), Some(1));
-        assert_eq!(n().sub(&m()).maximum(&four).lower_bound(), Some(4));
-        assert_eq!(n().add(&Dim::Fixed(7)).floor_div(&four).lower_bound(), Some(2));
-        assert_eq!(n().modulo(&m()).lower_bound(), Some(0));
-        assert_eq!((one.sub(&n()).lower_bound(), Dim::Unknown.lower_bound()), (None, None));
-        assert!(
-            one.at_most(&n()) && n().at_most(&n().add(&m())) && !Dim::Fixed(2).at_most(&n()) && !n().at_most(&four)
-        );
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn forward(n: &Dim, start: &Dim, end: &Dim, step: i64) -> (Dim, Dim) {
         (true, end) => end.clone(),
         // n - clamp(first, 0, n), without the detour.
         (false, end) if end == n => clamp(&n.sub(&first), &zero, n),
-        (false, end) => larger(&end.sub(&start), &zero),
+        (false, end) => end.sub(&start).larger(&zero),
     };
     (start, len.ceil_div(&Dim::Fixed(step)))
 }
@@ -75,7 +75,7 @@ fn backward(n: &Dim, start: &Dim, end: &Dim, step: i64) -> (Dim, Dim) {
     let last = n.sub(&Dim::Fixed(1));
     let start = clamp(&from_front(start, n), &Dim::Fixed(0), &last);
     let end = clamp(&from_front(end, n), &Dim::Fixed(-1), &last);
-    let len = larger(&start.sub(&end), &Dim::Fixed(0));
+    let len = start.sub(&end).larger(&Dim::Fixed(0));
     (start, len.ceil_div(&Dim::Fixed(-step)))
 }
 
@@ -92,23 +92,7 @@ fn from_front(i: &Dim, n: &Dim) -> Dim {
 }
 
 fn clamp(i: &Dim, low: &Dim, high: &Dim) -> Dim {
-    smaller(&larger(i, low), high)
-}
-
-fn smaller(a: &Dim, b: &Dim) -> Dim {
-    match () {
-        _ if a.at_most(b) => a.clone(),
-        _ if b.at_most(a) => b.clone(),
-        _ => a.minimum(b),
-    }
-}
-
-fn larger(a: &Dim, b: &Dim) -> Dim {
-    match () {
-        _ if a.at_most(b) => b.clone(),
-        _ if b.at_most(a) => a.clone(),
-        _ => a.maximum(b),
-    }
+    i.larger(low).smaller(high)
 }
 
 #[cfg(test)]
