@@ -215,6 +215,11 @@ impl Resolver<'_> {
             step.shared.0 = offsets[step.shared.0];
         }
         draft.states.iter_mut().flatten().for_each(|s| settle(&mut s.place));
+        if end != End::Done {
+            // What was not kept is not needed any more, and the arena is the next segment's.
+            let gone = |s: &Known| matches!(s.place, Place::Arena(_));
+            draft.states.iter_mut().filter(|s| s.as_ref().is_some_and(gone)).for_each(|s| *s = None);
+        }
         let mut outputs = outputs;
         outputs.iter_mut().for_each(|l| settle(&mut l.place));
         let phases = phases(&draft.steps);
