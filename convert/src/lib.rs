@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod builder;
+pub mod emit;
 pub mod onnx;
 pub mod passes;
 

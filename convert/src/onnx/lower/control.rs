@@ -1,76 +1,112 @@
 //! If and Loop; Constant and Identity.
 
+use super::body::Body;
 use super::{Cx, Table};
-use crate::onnx::model::{Graph, Node};
+use crate::onnx::model::{Graph, Node, Value};
 use infer::error::{Error, Result};
-use infer::graph::ValueId;
+use infer::graph::{GraphId, ValueId};
 use infer::ops::Tensor;
-use infer::tensor::{DType, Shape, TensorType};
+use infer::tensor::{DType, Dim, Shape, TensorType};
 
 pub const TABLE: Table =
     &[("If", if_), ("Loop", loop_), ("Constant", constant), ("Identity", identity), ("Dropout", dropout)];
 
 fn if_(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let condition = cx.input(n, 0)?;
-    let (then, otherwise): (&Graph, &Graph) = (n.required("then_branch")?, n.required("else_branch")?);
-    // Both branches take the captures of both.
-    let branches = [cx.body(then, &[])?, cx.body(otherwise, &[])?];
-    let own = [cx.captures(then)?, cx.captures(otherwise)?];
-    let mut passed = own[0].clone();
-    passed.extend(own[1].iter().filter(|v| !own[0].contains(v)));
-    for (branch, own) in branches.iter().zip(&own) {
-        let types: Vec<TensorType> = passed.iter().map(|&v| cx.b.ty(v).clone()).collect();
-        let g = &mut cx.b.program.graphs[branch.0 as usize];
-        let taken = std::mem::take(&mut g.inputs);
-        for (v, ty) in passed.iter().zip(types) {
-            let input = match own.iter().position(|o| o == v) {
-                Some(i) => taken[i],
-                None => g.add_value("captured", TensorType::new(ty.dtype, ty.shape)),
-            };
-            g.inputs.push(input);
-        }
+    let branches: [&Graph; 2] = [n.required("then_branch")?, n.required("else_branch")?];
+    if let Some([known]) = cx.b.known_ints(condition).as_deref() {
+        let outputs = cx.inline(branches[usize::from(*known == 0)], &[])?;
+        outputs.into_iter().enumerate().for_each(|(i, output)| cx.bind(n, i, output));
+        return Ok(vec![]);
     }
-    let condition = single(cx, condition)?;
-    let node = cx.b.node.clone();
-    cx.b.program.add_if(cx.b.graph, &node, (branches[0], branches[1]), condition, &passed)
-}
-
-/// A condition of one element, whatever its rank.
-fn single(cx: &mut Cx<'_>, condition: ValueId) -> Result<ValueId> {
-    if cx.b.rank(condition) == 0 { Ok(condition) } else { cx.b.reshape(condition, &[]) }
+    // Both branches take the captures of both.
+    let mut captures = branches[0].captures.clone();
+    captures.extend(branches[1].captures.iter().filter(|v| !branches[0].captures.contains(v)));
+    let then = cx.body(&branches[0].name, &[], &captures, &[], |cx, _| cx.inline_tensors(branches[0], &[]))?;
+    let otherwise = cx.body(&branches[1].name, &[], &captures, &[], |cx, _| cx.inline_tensors(branches[1], &[]))?;
+    cx.emit_if(condition, then, otherwise)
 }
 
 fn loop_(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let body: &Graph = n.required("body")?;
-    let inputs = cx.optional_inputs(n)?;
     let carried = body.inputs.len().saturating_sub(2);
-    if body.inputs.len() < 2 || inputs.len() > 2 + carried {
+    if body.inputs.len() < 2 || n.inputs.len() > 2 + carried {
         return Err(Error::format("the body's inputs do not fit the Loop's"));
     }
-    let mut arguments = vec![];
-    for i in 0..2 {
-        let value = inputs.get(i).copied().flatten();
-        arguments.push(value.map(|v| single(cx, v)).transpose()?);
-    }
-    for i in 0..carried {
-        arguments.push(Some(cx.input(n, 2 + i)?));
-    }
-    let scalar = |dtype| TensorType::new(dtype, Shape::scalar());
-    let mut parameters = vec![scalar(DType::I64), scalar(DType::Bool)];
-    for value in arguments[2..].iter().flatten() {
-        parameters.push(loose(cx, *value)?);
-    }
-    let graph = cx.body(body, &parameters)?;
-    arguments.extend(cx.captures(body)?.into_iter().map(Some));
-    let node = cx.b.node.clone();
-    cx.b.program.add_loop(cx.b.graph, &node, (graph, carried), &arguments)
+    let trips = cx.optional(n, 0)?;
+    let condition = cx.optional(n, 1)?;
+    let state = (0..carried).map(|i| cx.input(n, 2 + i)).collect::<Result<Vec<_>>>()?;
+    cx.emit_loop(trips, condition, &state, &body.captures, &[], |cx, inputs| cx.inline_tensors(body, inputs))
 }
 
-/// The type of a carried value in the body: its extents may change from trip to trip.
-fn loose(cx: &mut Cx<'_>, value: ValueId) -> Result<TensorType> {
-    let ty = cx.b.ty(value);
-    let dims = vec![infer::tensor::Dim::Unknown; ty.shape.rank()];
-    Ok(TensorType::new(ty.dtype, Shape::new(dims)?))
+impl Cx<'_> {
+    /// Emits an If of two graphs without parameters that capture the same values.
+    pub fn emit_if(&mut self, condition: ValueId, then: Body, otherwise: Body) -> Result<Vec<ValueId>> {
+        let condition = self.single(condition)?;
+        let node = self.b.node.clone();
+        self.b.program.add_if(self.b.graph, &node, (then.graph, otherwise.graph), condition, &then.captured)
+    }
+
+    /// Emits a Loop: `build` makes the body from its inputs (trip number, condition, state.., around..) and returns
+    /// condition, state and what is to be stacked.
+    pub fn emit_loop(
+        &mut self,
+        trips: Option<ValueId>,
+        condition: Option<ValueId>,
+        state: &[ValueId],
+        captures: &[Value],
+        around: &[ValueId],
+        build: impl Fn(&mut Cx<'_>, &[ValueId]) -> Result<Vec<ValueId>>,
+    ) -> Result<Vec<ValueId>> {
+        let mut arguments = vec![trips.map(|v| self.single(v)).transpose()?];
+        arguments.push(condition.map(|v| self.single(v)).transpose()?);
+        arguments.extend(state.iter().map(|&v| Some(v)));
+        let scalar = |dtype| TensorType::new(dtype, Shape::scalar());
+        let mut types = vec![scalar(DType::I64), scalar(DType::Bool)];
+        types.extend(state.iter().map(|&v| self.b.ty(v).clone()));
+        let graphs = self.b.program.graphs.len();
+        // Extents of the state are kept as far as no trip changes them. In deep nests that would be tried too often.
+        let mut tries = if self.depth < 3 { 2 } else { 0 };
+        let body = loop {
+            if tries == 0 {
+                types[2..].iter_mut().try_for_each(|ty| open(ty, |_| true).map(drop))?;
+            }
+            let body = self.body("body", &types, captures, around, &build)?;
+            if tries == 0 || !self.loosen(&mut types[2..], body.graph)? {
+                break body;
+            }
+            tries -= 1;
+            self.b.program.graphs.truncate(graphs);
+        };
+        arguments.extend(body.captured.into_iter().map(Some));
+        let node = self.b.node.clone();
+        self.b.program.add_loop(self.b.graph, &node, (body.graph, state.len()), &arguments)
+    }
+
+    /// Opens the extents of a Loop's state that its body changes; tells whether there are any.
+    fn loosen(&self, state: &mut [TensorType], body: GraphId) -> Result<bool> {
+        let g = &self.b.program.graphs[body.0 as usize];
+        let mut changed = false;
+        for ((ty, first), next) in state.iter_mut().zip(&g.inputs[2..]).zip(g.outputs.iter().skip(1)) {
+            let (first, next) = (&g.value(*first).ty.shape, &g.value(*next).ty.shape);
+            changed |= open(ty, |i| next.get(i).is_some_and(|d| *d != first[i]))?;
+        }
+        Ok(changed)
+    }
+
+    /// The one element of a tensor as a scalar.
+    fn single(&mut self, x: ValueId) -> Result<ValueId> {
+        if self.b.rank(x) == 0 { Ok(x) } else { self.b.reshape(x, &[]) }
+    }
+}
+
+/// Opens the extents of the dimensions for which `which` says so; tells whether that changes the type.
+fn open(ty: &mut TensorType, which: impl Fn(usize) -> bool) -> Result<bool> {
+    let dims = ty.shape.iter().enumerate().map(|(i, d)| if which(i) { Dim::Unknown } else { d.clone() });
+    let shape = Shape::new(dims.collect::<Vec<_>>())?;
+    let changed = shape != ty.shape;
+    *ty = TensorType::new(ty.dtype, shape);
+    Ok(changed)
 }
 
 fn constant(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
@@ -84,6 +120,8 @@ fn constant(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
         Tensor::new(&[x.len()], x)?
     } else if let Some(x) = n.attribute::<&[i64]>("value_ints")? {
         Tensor::new(&[x.len()], x)?
+    } else if let Some(tensor) = n.attribute::<&Tensor>("sparse_value")? {
+        tensor.clone()
     } else {
         return Err(Error::unsupported("a Constant of strings or without a value"));
     };
@@ -91,7 +129,9 @@ fn constant(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
 }
 
 fn identity(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
-    Ok(vec![cx.input(n, 0)?])
+    let x = cx.bound(n.required_input(0)?)?.clone();
+    cx.bind(n, 0, x);
+    Ok(vec![])
 }
 
 /// Dropout in inference: the input, and a mask that keeps everything.

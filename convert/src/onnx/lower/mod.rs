@@ -1,13 +1,22 @@
 //! From ONNX nodes to our operators: one function per ONNX operator, found in [`TABLES`].
 
+mod binary;
+mod body;
 mod control;
+mod conv;
+mod einsum;
+mod matmul;
+mod scan;
+mod sequence;
 mod shape;
+mod slice;
+mod window;
 
 use super::model::{Graph, Model, Node, Port, Value};
 use super::types::{Extent, ValueType};
 use crate::builder::Builder;
 use infer::error::{Error, Result};
-use infer::graph::{GraphId, Program, ValueId};
+use infer::graph::{Program, ValueId};
 use infer::tensor::{DType, Dim, Shape, TensorType};
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,7 +27,17 @@ pub type Lower = fn(&mut Cx<'_>, &Node) -> Result<Vec<ValueId>>;
 pub type Table = &'static [(&'static str, Lower)];
 
 /// The standard operators, by family.
-const TABLES: &[Table] = &[control::TABLE, shape::TABLE];
+const TABLES: &[Table] = &[
+    binary::TABLE,
+    control::TABLE,
+    conv::TABLE,
+    einsum::TABLE,
+    matmul::TABLE,
+    scan::TABLE,
+    sequence::TABLE,
+    shape::TABLE,
+    slice::TABLE,
+];
 
 /// What a lowering works with.
 pub struct Cx<'a> {
@@ -27,7 +46,20 @@ pub struct Cx<'a> {
     model: &'a Model,
     table: &'a HashMap<&'static str, Lower>,
     /// What the model's values have become in the graph that is being built.
-    values: HashMap<Value, ValueId>,
+    values: HashMap<Value, Bound>,
+    /// How many bodies of control flow stand around this graph.
+    depth: usize,
+}
+
+/// What a value of the model has become.
+#[derive(Clone, Debug)]
+pub enum Bound {
+    /// A tensor.
+    Tensor(ValueId),
+    /// A sequence: its elements, whose number is known here.
+    List(Vec<ValueId>),
+    /// An optional value without an element.
+    Absent,
 }
 
 /// The program that computes what an ONNX model computes, before any optimisation.
@@ -46,15 +78,15 @@ pub fn lower(model: &Model) -> Result<Program> {
     let mut program =
         Program { producer: model.producer.clone(), metadata: model.metadata.clone(), ..Program::default() };
     let graph = program.add_graph(&model.graph.name);
-    let mut cx = Cx { b: Builder::new(&mut program, graph), model, table: &table, values: HashMap::new() };
+    let mut cx = Cx { b: Builder::new(&mut program, graph), model, table: &table, values: HashMap::new(), depth: 0 };
     for port in &model.graph.inputs {
         let ty = cx.input_type(port)?;
         let id = cx.b.program.add_input(graph, &port.name, ty);
-        cx.values.insert(port.value, id);
+        cx.values.insert(port.value, Bound::Tensor(id));
     }
     cx.graph(&model.graph)?;
     for port in &model.graph.outputs {
-        let id = cx.value(port.value)?;
+        let id = cx.value(port.value).map_err(|e| e.context(format!("output '{}'", port.name)))?;
         cx.b.program.add_output(&port.name, id);
     }
     program.verify()?;
@@ -75,12 +107,25 @@ fn find_missing<'m>(
     }
 }
 
+impl Bound {
+    /// The tensor; an error if it is something else.
+    pub fn tensor(&self) -> Result<ValueId> {
+        match self {
+            Bound::Tensor(id) => Ok(*id),
+            Bound::List(_) => {
+                Err(Error::unsupported("a sequence here: only tensors may leave the graph, enter a body or leave it"))
+            }
+            Bound::Absent => Err(Error::unsupported("an optional value without element here")),
+        }
+    }
+}
+
 impl Cx<'_> {
     /// Lowers all nodes of a graph whose inputs exist already.
     fn graph(&mut self, graph: &Graph) -> Result<()> {
         for (value, tensor) in &graph.constants {
             let id = self.b.tensor(tensor.clone());
-            self.values.insert(*value, id);
+            self.values.insert(*value, Bound::Tensor(id));
         }
         for node in &graph.nodes {
             self.b.node = node.name.clone();
@@ -92,45 +137,31 @@ impl Cx<'_> {
             }
             for (i, value) in node.outputs.iter().enumerate() {
                 let Some(value) = value else { continue };
-                let id = outputs.get(i).ok_or_else(|| node.error(Error::unsupported(format!("output {i}"))))?;
-                self.values.insert(*value, *id);
+                match outputs.get(i) {
+                    Some(&id) => drop(self.values.insert(*value, Bound::Tensor(id))),
+                    // Sequences and optional values have been bound already.
+                    None if self.values.contains_key(value) => {}
+                    None => return Err(node.error(Error::unsupported(format!("output {i}")))),
+                }
             }
         }
         Ok(())
     }
 
-    /// Lowers a graph that a node executes into a graph of its own, whose inputs are `parameters` (with these types)
-    /// followed by the graph's captures.
-    pub fn body(&mut self, graph: &Graph, parameters: &[TensorType]) -> Result<GraphId> {
-        let id = self.b.program.add_graph(&graph.name);
-        let captured: Vec<TensorType> =
-            graph.captures.iter().map(|&v| Ok(self.b.ty(self.value(v)?).clone())).collect::<Result<_>>()?;
-        let mut inner =
-            Cx { b: Builder::new(self.b.program, id), model: self.model, table: self.table, values: HashMap::new() };
-        let ports = graph.inputs.iter().map(|p| (p.value, p.name.as_str())).zip(parameters);
-        let captures = graph.captures.iter().map(|&v| (v, "captured")).zip(&captured);
-        for ((value, name), ty) in ports.chain(captures) {
-            // What is known of the elements outside may change from trip to trip or run to run.
-            let ty = TensorType::new(ty.dtype, ty.shape.clone());
-            let v = inner.b.program.add_input(id, name, ty);
-            inner.values.insert(value, v);
-        }
-        inner.graph(graph)?;
-        for port in &graph.outputs {
-            let v = inner.value(port.value)?;
-            inner.b.g_mut().outputs.push(v);
-        }
-        Ok(id)
+    fn bound(&self, value: Value) -> Result<&Bound> {
+        let name = || self.model.value_name(value);
+        self.values.get(&value).ok_or_else(|| Error::internal(format!("value '{}' is lost", name())))
     }
 
-    /// Values of the enclosing graph that a body captures.
-    pub fn captures(&self, graph: &Graph) -> Result<Vec<ValueId>> {
-        graph.captures.iter().map(|&v| self.value(v)).collect()
+    /// Makes an output of a node something other than a tensor.
+    pub fn bind(&mut self, node: &Node, index: usize, bound: Bound) {
+        if let Some(value) = node.output(index) {
+            self.values.insert(value, bound);
+        }
     }
 
     fn value(&self, value: Value) -> Result<ValueId> {
-        let name = || self.model.value_name(value);
-        self.values.get(&value).copied().ok_or_else(|| Error::internal(format!("value '{}' is lost", name())))
+        self.bound(value)?.tensor()
     }
 
     /// A required input of a node.
@@ -155,13 +186,18 @@ impl Cx<'_> {
 
     fn input_type(&mut self, port: &Port) -> Result<TensorType> {
         let about = |what: &str| Error::unsupported(format!("input '{}': {what}", port.name));
-        match &port.ty {
+        let ty = match &port.ty {
+            // A caller gives every input: an optional one is one that is there.
+            Some(ValueType::Optional(element)) => Some(&**element),
+            other => other.as_ref(),
+        };
+        match ty {
             Some(ValueType::Tensor(dtype, Some(extents))) => {
                 let dims = extents.iter().map(|e| self.extent(e)).collect::<Vec<_>>();
                 Ok(TensorType::new(*dtype, Shape::new(dims)?))
             }
             Some(ValueType::Tensor(_, None)) | None => Err(about("its rank must be stated in the model")),
-            Some(_) => Err(about("sequences and optional values are not supported")),
+            Some(_) => Err(about("sequences are not supported")),
         }
     }
 
