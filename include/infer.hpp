@@ -23,11 +23,14 @@
 #include <utility>
 #include <vector>
 
+#if __cplusplus >= 202002L
+#  include <span>
+#endif
 #if defined(__cpp_exceptions) || defined(__EXCEPTIONS) || defined(_CPPUNWIND)
 #  define INFER_EXCEPTIONS 1
 #  include <stdexcept>
 #endif
-#if defined(__cplusplus) && __cplusplus >= 201703L
+#if __cplusplus >= 201703L
 #  define INFER_NODISCARD [[nodiscard]]
 #else
 #  define INFER_NODISCARD
@@ -116,6 +119,9 @@ class Span {
   T *begin() const noexcept { return data_; }
   T *end() const noexcept { return data_ + size_; }
   T &operator[](size_t index) const { return data_[index]; }
+#ifdef __cpp_lib_span
+  operator std::span<T>() const noexcept { return {data_, size_}; }
+#endif
 
  private:
   T *data_ = nullptr;

@@ -69,6 +69,6 @@ int main(int argc, char **argv) {
     CHECK(atomic_load(&allocations) == before);
     infer_session_destroy(session);
   }
-  return 0;
+  return finish();
 }
 #endif

@@ -32,5 +32,5 @@ int main(int argc, char **argv) {
   CHECK(used < 0.002);
 
   infer_session_destroy(session);
-  return 0;
+  return finish();
 }

@@ -53,10 +53,30 @@ static void run_for(double seconds) {
   for (i = 0; i < THREADS; ++i) CHECK(pthread_join(threads[i], NULL) == 0);
 }
 
+/* A thread sees its own errors only. */
+static void *fail(void *argument) {
+  infer_error error = INFER_ERROR_INIT;
+  (void)argument;
+  infer_last_error(&error);
+  CHECK(error.status == INFER_OK);
+  FAILS(infer_session_run(NULL, NULL, NULL, 0, NULL, 0), INFER_ERROR_INVALID_ARGUMENT, "session");
+  return NULL;
+}
+
+static void errors(void) {
+  infer_error error = INFER_ERROR_INIT;
+  pthread_t other;
+  FAILS(infer_cancel_create(NULL), INFER_ERROR_INVALID_ARGUMENT, "out");
+  CHECK(pthread_create(&other, NULL, fail, NULL) == 0 && pthread_join(other, NULL) == 0);
+  infer_last_error(&error);
+  CHECK(strstr(error.message, "out"));
+}
+
 int main(int argc, char **argv) {
   long before, after;
   int i;
   CHECK(argc > 1);
+  errors();
   session = open_session(argv[1], 2);
   for (i = 0; i < SHAPES; ++i) {
     infer_tensor in = images(pixels[i], batches[i]), out = scores(expected[i], batches[i]);
@@ -74,5 +94,5 @@ int main(int argc, char **argv) {
   printf("%ld pages resident before, %ld after\n", before, after);
 
   infer_session_destroy(session);
-  return 0;
+  return finish();
 }

@@ -1,0 +1,175 @@
+//! `infer inspect`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use infer::error::Result;
+use infer::graph::Program;
+use infer::model::{self, Header, MAJOR, Mode};
+use infer::ops::TensorInfo;
+use infer::session::{Model, OpenOptions, Port, PortDim, Session, SessionOptions};
+use serde_json::{Value, json};
+
+use crate::output;
+use crate::shapes::{self, ShapeArgument};
+
+/// Show what is in a model file: inputs, outputs, operators, sizes, memory
+#[derive(clap::Args)]
+#[command(after_help = "Example: infer inspect resnet50.infer --shape image=8x3x224x224")]
+pub struct Arguments {
+    /// The model file
+    model: PathBuf,
+    /// Plan memory for an input of these extents, where the model leaves them open (otherwise 1)
+    #[arg(long, value_name = "[NAME=]1x3x224x224", value_parser = shapes::shape)]
+    shape: Vec<ShapeArgument>,
+    /// JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What there is to tell.
+struct Report {
+    path: String,
+    header: Header,
+    model: std::sync::Arc<Model>,
+    /// Operators and how often each occurs, the most frequent first.
+    operators: Vec<(&'static str, usize)>,
+    /// Number of constants' elements, and their bytes as stored.
+    parameters: (u64, u64),
+    /// Extents, bytes of activations and workspace, and the least that any plan would need; or why there is no plan.
+    memory: Result<(Vec<TensorInfo>, usize, usize)>,
+}
+
+/// Runs the command.
+pub fn inspect(arguments: &Arguments) -> Result<()> {
+    let report = report(arguments)?;
+    if arguments.json {
+        return output::print(&format!("{:#}\n", report.json()));
+    }
+    output::print(&report.text())
+}
+
+fn report(arguments: &Arguments) -> Result<Report> {
+    let path = arguments.model.display().to_string();
+    let file = model::open_path(&arguments.model, Mode::Map)?;
+    let header = Header::read(&file).map_err(|e| e.context(&path))?;
+    let model = Model::open_bytes(&file, &OpenOptions::default()).map_err(|e| e.context(&path))?;
+    let (operators, parameters) = (operators(model.program()), parameters(model.program()));
+    let memory = shapes::inputs(&model, &arguments.shape).and_then(|inputs| {
+        let session = Session::new(&model, &SessionOptions { threads: 1, ..SessionOptions::default() })?;
+        let (planned, least) = session.memory(&inputs)?;
+        Ok((inputs, planned, least))
+    });
+    // Without a wish of the caller's it is no failure that there is no plan.
+    if !arguments.shape.is_empty() {
+        memory.as_ref().map_err(Clone::clone)?;
+    }
+    Ok(Report { path, header, model, operators, parameters, memory })
+}
+
+fn operators(program: &Program) -> Vec<(&'static str, usize)> {
+    let mut counts = BTreeMap::new();
+    for node in program.graphs.iter().flat_map(|graph| &graph.nodes) {
+        *counts.entry(node.kind.name()).or_insert(0) += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts
+}
+
+fn parameters(program: &Program) -> (u64, u64) {
+    let constants = program.graphs.iter().flat_map(|graph| &graph.values).filter_map(|value| value.constant.as_ref());
+    constants.fold((0, 0), |(count, bytes), c| (count + c.info.numel() as u64, bytes + c.data.len() as u64))
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let program = self.model.program();
+        let mut text = format!("{}\n", self.path);
+        let mut line = |name: &str, value: &str| {
+            let _ = writeln!(text, "{name:<12} {value}");
+        };
+        line("format", &format!("{MAJOR}.{}, {}", self.header.minor, output::bytes(self.header.file_len as u64)));
+        line("made by", &program.producer);
+        for (kind, ports) in [("input", self.model.inputs()), ("output", self.model.outputs())] {
+            for port in ports {
+                line(kind, &format!("{}: {}{}", port.name, port.dtype, extents(port)));
+            }
+        }
+        for state in self.model.states() {
+            let (output, input) = (&program.output_names[state.output], &program.input_names[state.input]);
+            line("state", &format!("{output} of a run is {input} of the next"));
+        }
+        for (key, value) in self.model.metadata() {
+            line("metadata", &format!("{key} = {value}"));
+        }
+        let (count, bytes) = self.parameters;
+        line("parameters", &format!("{:.2} million, {}", count as f64 / 1e6, output::bytes(bytes)));
+        match &self.memory {
+            Ok((inputs, planned, least)) => {
+                let shapes = self.model.inputs().iter().zip(inputs);
+                let shapes: Vec<_> =
+                    shapes.map(|(port, i)| format!("{}={}", port.name, shapes::text(&i.dims))).collect();
+                let (planned, least) = (output::bytes(*planned as u64), output::bytes(*least as u64));
+                line("memory", &format!("{planned} for {}; at least {least} is alive at once", shapes.join(" ")));
+            }
+            Err(error) => line("memory", &format!("not planned: {error}")),
+        }
+        let total: usize = self.operators.iter().map(|(_, count)| count).sum();
+        let each: Vec<_> = self.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        line("operations", &format!("{total}: {}", each.join(", ")));
+        text
+    }
+
+    fn json(&self) -> Value {
+        let program = self.model.program();
+        let ports = |ports: &[Port]| ports.iter().map(port_json).collect::<Vec<_>>();
+        let state = |s: &infer::graph::State| json!({"input": program.input_names[s.input], "output": program.output_names[s.output]});
+        let memory = match &self.memory {
+            Ok((inputs, planned, least)) => {
+                let shapes = self.model.inputs().iter().zip(inputs);
+                let shapes: serde_json::Map<_, _> =
+                    shapes.map(|(port, i)| (port.name.clone(), json!(i.dims[..]))).collect();
+                json!({"shapes": shapes, "planned_bytes": planned, "least_bytes": least})
+            }
+            Err(error) => json!({"error": error.to_string()}),
+        };
+        json!({
+            "path": self.path,
+            "format": format!("{MAJOR}.{}", self.header.minor),
+            "file_bytes": self.header.file_len,
+            "graph_bytes": self.header.graph.len(),
+            "producer": program.producer,
+            "inputs": ports(self.model.inputs()),
+            "outputs": ports(self.model.outputs()),
+            "states": self.model.states().iter().map(state).collect::<Vec<_>>(),
+            "metadata": self.model.metadata().iter().map(|(k, v)| (k.clone(), json!(v))).collect::<serde_json::Map<_, _>>(),
+            "parameters": {"count": self.parameters.0, "bytes": self.parameters.1},
+            "memory": memory,
+            "operations": self.operators.iter().map(|(name, n)| ((*name).to_owned(), json!(n))).collect::<serde_json::Map<_, _>>(),
+        })
+    }
+}
+
+fn extents(port: &Port) -> String {
+    let each = port.dims.iter().map(|dim| match dim {
+        PortDim::Fixed(n) => n.to_string(),
+        PortDim::Named { name, min, max } => match (min, max) {
+            (0 | 1, None) => name.clone(),
+            (min, None) => format!("{name} from {min}"),
+            (min, Some(max)) => format!("{name} from {min} to {max}"),
+        },
+        PortDim::Expr(formula) => formula.clone(),
+    });
+    format!("[{}]", each.collect::<Vec<_>>().join(", "))
+}
+
+fn port_json(port: &Port) -> Value {
+    let dims = port.dims.iter().map(|dim| match dim {
+        PortDim::Fixed(n) => json!(n),
+        PortDim::Named { name, min, max } => json!({"name": name, "min": min, "max": max}),
+        PortDim::Expr(formula) => json!({"formula": formula}),
+    });
+    json!({"name": port.name, "dtype": port.dtype.name(), "shape": dims.collect::<Vec<_>>()})
+}

@@ -1,0 +1,271 @@
+"""Runs neural networks with libinfer.
+
+    import infer
+
+    infer.convert("resnet50.onnx", "resnet50.infer")
+    session = infer.Session("resnet50.infer", threads=4)
+    [logits] = session.run({"image": image})
+"""
+
+import ctypes
+import math
+import os
+import subprocess
+
+import numpy as np
+
+from . import _library
+from ._library import lib
+
+__all__ = ["ConversionError", "Error", "Port", "Session", "convert"]
+
+_DTYPES = {
+    1: np.dtype(np.float32),
+    2: np.dtype(np.float64),
+    3: np.dtype(np.float16),
+    5: np.dtype(np.int8),
+    6: np.dtype(np.int16),
+    7: np.dtype(np.int32),
+    8: np.dtype(np.int64),
+    9: np.dtype(np.uint8),
+    10: np.dtype(np.uint16),
+    11: np.dtype(np.uint32),
+    12: np.dtype(np.uint64),
+    13: np.dtype(np.bool_),
+}
+_CODES = {dtype: code for code, dtype in _DTYPES.items()}
+_BF16 = 4
+
+try:
+    import ml_dtypes
+
+    _DTYPES[_BF16] = np.dtype(ml_dtypes.bfloat16)
+    _CODES[_DTYPES[_BF16]] = _BF16
+except ImportError:
+    # NumPy has no bfloat16 of its own: its bits stand in for it.
+    _DTYPES[_BF16] = np.dtype(np.uint16)
+
+
+class Error(RuntimeError):
+    """What the library says of a failed call: `status` is its name in infer.h, `node` and `op` where in the model it failed."""
+
+    def __init__(self, message, status="", node="", op="", os_error=0):
+        super().__init__(message)
+        self.status, self.node, self.op, self.os_error = status, node, op, os_error
+
+
+class ConversionError(Error):
+    """The converter refuses a model: it is damaged, or has something that is not supported."""
+
+
+def _check(status):
+    if status != _library.OK:
+        error = _library.ErrorInfo(struct_size=ctypes.sizeof(_library.ErrorInfo))
+        lib.infer_last_error(error)
+        text = [field.decode(errors="replace") for field in (error.message, error.node, error.op)]
+        raise Error(text[0], lib.infer_status_name(status).decode(), text[1], text[2], error.os_error)
+
+
+def convert(source, destination, metadata=None):
+    """Converts a model file; `metadata` is a dict of texts to store in the new one.
+
+    Raises ConversionError if the model cannot be converted.
+    """
+    command = [_library.find_command(), "convert", "--quiet", os.fspath(source), os.fspath(destination)]
+    for key, value in (metadata or {}).items():
+        command += ["--metadata", f"{key}={value}"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        message = done.stderr.strip().removeprefix("infer: ") or f"`infer convert` ended with status {done.returncode}"
+        raise (ConversionError if done.returncode == 1 else Error)(message)
+
+
+class Port:
+    """An input or output of a model.
+
+    `dtype` is NumPy's; `shape` has a number for each fixed extent, and a name or formula for each that varies.
+    """
+
+    def __init__(self, info):
+        self.name = info.name.decode()
+        self.code = info.dtype
+        self.dtype = _DTYPES[info.dtype]
+        extents = zip(info.shape[: info.rank], info.dim_names[: info.rank])
+        self.shape = tuple(extent if extent >= 0 else name.decode() for extent, name in extents)
+        self.fixed = all(isinstance(extent, int) for extent in self.shape)
+
+    def __repr__(self):
+        return f"Port(name={self.name!r}, dtype={self.dtype}, shape={self.shape})"
+
+
+def _ports(model, count, describe):
+    ports = []
+    for index in range(count(model)):
+        info = _library.TensorInfo(struct_size=ctypes.sizeof(_library.TensorInfo))
+        _check(describe(model, index, info))
+        ports.append(Port(info))
+    return ports
+
+
+def _metadata(model):
+    key, value = ctypes.c_char_p(), ctypes.c_char_p()
+    entries = {}
+    for index in range(lib.infer_model_metadata_count(model)):
+        _check(lib.infer_model_metadata_at(model, index, key, value))
+        entries[key.value.decode()] = value.value.decode()
+    return entries
+
+
+class Session:
+    """A model ready to run; any number of threads may run it at once.
+
+    path: the model file.
+    threads: how many threads work on a run, the calling one among them; 0 is one for each core.
+    device: "cpu", "cuda" or "cuda:1".
+    """
+
+    def __init__(self, path, threads=0, device="cpu"):
+        self._handle = ctypes.c_void_p()
+        self._destroy = lib.infer_session_destroy
+        model, options = ctypes.c_void_p(), ctypes.c_void_p()
+        try:
+            _check(lib.infer_model_open(os.fsencode(path), None, model))
+            self.inputs = _ports(model, lib.infer_model_input_count, lib.infer_model_input_info)
+            self.outputs = _ports(model, lib.infer_model_output_count, lib.infer_model_output_info)
+            self.metadata = _metadata(model)
+            _check(lib.infer_session_options_create(options))
+            _check(lib.infer_session_options_set_threads(options, _unsigned(threads)))
+            _check(lib.infer_session_options_set_device(options, *_device(device), 0))
+            _check(lib.infer_session_create(model, options, self._handle))
+        finally:
+            lib.infer_session_options_destroy(options)
+            lib.infer_model_destroy(model)
+        self._names = {port.name for port in self.inputs}
+        self._shapes = {}
+        self._idle = []
+
+    def __del__(self):
+        self._destroy(self._handle)
+
+    def run(self, feed, timeout=None):
+        """Runs the model on a dict of an array for each input's name; returns the list of its outputs.
+
+        timeout: seconds after which the run ends with an error.
+        """
+        if feed.keys() != self._names:
+            raise ValueError(f"inputs {sorted(feed)} are given; the model takes {sorted(self._names)}")
+        # Each call that is under way has tensors of its own.
+        call = self._idle.pop() if self._idle else _Call(self)
+        try:
+            return call.run(feed, timeout)
+        finally:
+            self._idle.append(call)
+
+
+def _unsigned(number):
+    if not 0 <= number < 1 << 32:
+        raise ValueError(f"{number} threads")
+    return number
+
+
+def _device(text):
+    kind, _, number = text.partition(":")
+    kinds = {"cpu": _library.CPU, "cuda": _library.CUDA}
+    if kind not in kinds or not (number or "0").isdigit():
+        raise ValueError(f"device {text!r} is none of 'cpu', 'cuda', 'cuda:N'")
+    return kinds[kind], int(number or 0)
+
+
+class _Call:
+    """The C tensors of one run at a time. What stays the same from run to run stays in them."""
+
+    def __init__(self, session):
+        self.session = session
+        self.inputs = _tensors(session.inputs)
+        self.outputs = _tensors(session.outputs)
+        self.shapes = [None] * len(session.inputs)
+        self.dtypes = [None] * len(session.inputs)
+        self.results = None
+
+    def run(self, feed, timeout):
+        session = self.session
+        # Nothing else keeps alive what had to be converted.
+        arrays = [self._input(index, port, feed[port.name]) for index, port in enumerate(session.inputs)]
+        key = tuple(self.shapes)
+        shapes = session._shapes.get(key)
+        results = shapes and self._run_into(shapes, timeout)
+        if results is None:
+            results = self._run_and_copy(timeout)
+            if len(session._shapes) > 1024:
+                session._shapes.clear()
+            # An array without elements has no memory that the library could write to.
+            session._shapes[key] = [result.shape for result in results] if all(result.size for result in results) else None
+        del arrays
+        return results
+
+    def _input(self, index, port, value):
+        """Describes an input; what it returns must be kept until the run is over."""
+        array = value if isinstance(value, np.ndarray) else np.asarray(value, None if hasattr(value, "dtype") else port.dtype)
+        if not array.flags.c_contiguous or not array.dtype.isnative:
+            array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
+        tensor = self.inputs[index]
+        if array.shape != self.shapes[index] or array.dtype != self.dtypes[index]:
+            code = port.code if array.dtype == port.dtype else _CODES.get(array.dtype)
+            if code is None:
+                raise TypeError(f"input '{port.name}': {array.dtype} elements are given; the model takes {port.dtype}")
+            if array.ndim > _library.MAX_RANK:
+                raise ValueError(f"input '{port.name}': {array.ndim} dimensions; there can be {_library.MAX_RANK} at most")
+            tensor.dtype, tensor.rank, tensor.byte_len = code, array.ndim, array.nbytes
+            tensor.shape[: array.ndim] = array.shape
+            self.shapes[index], self.dtypes[index] = array.shape, array.dtype
+        tensor.data = array.__array_interface__["data"][0]
+        return array
+
+    def _run_into(self, shapes, timeout):
+        """Runs into new arrays of the shapes that the outputs had last time; None if they have too little room now."""
+        results = []
+        for tensor, port, shape in zip(self.outputs, self.session.outputs, shapes):
+            array = np.empty(shape, port.dtype)
+            tensor.data, tensor.capacity = array.__array_interface__["data"][0], array.nbytes
+            results.append(array)
+        if not self._run(timeout):
+            return None
+        for index, (tensor, port) in enumerate(zip(self.outputs, self.session.outputs)):
+            shape = port.shape if port.fixed else tuple(tensor.shape[: tensor.rank])
+            if shape != results[index].shape:
+                # It depends on more than the shapes of the inputs.
+                results[index] = results[index].reshape(-1)[: math.prod(shape)].reshape(shape)
+        return results
+
+    def _run_and_copy(self, timeout):
+        """Runs into memory of the library's, and copies the outputs from there."""
+        for tensor in self.outputs:
+            tensor.data, tensor.capacity = None, 0
+        self._run(timeout)
+        results = []
+        for tensor, port in zip(self.outputs, self.session.outputs):
+            result = np.empty(tuple(tensor.shape[: tensor.rank]), port.dtype)
+            ctypes.memmove(result.__array_interface__["data"][0], tensor.data, tensor.byte_len)
+            lib.infer_tensor_release(tensor)
+            results.append(result)
+        return results
+
+    def _run(self, timeout):
+        """Whether the outputs had room."""
+        options = None
+        if timeout is not None:
+            size = ctypes.sizeof(_library.RunOptions)
+            options = ctypes.byref(_library.RunOptions(struct_size=size, timeout_ns=max(1, int(timeout * 1e9))))
+        inputs, outputs = self.inputs, self.outputs
+        status = lib.infer_session_run(self.session._handle, options, inputs, len(inputs), outputs, len(outputs))
+        if status == _library.BUFFER_TOO_SMALL:
+            return False
+        _check(status)
+        return True
+
+
+def _tensors(ports):
+    tensors = (_library.Tensor * len(ports))()
+    for tensor in tensors:
+        tensor.struct_size = ctypes.sizeof(_library.Tensor)
+    return tensors
