@@ -2,7 +2,7 @@
 //!
 //! A run has hundreds of steps of a few microseconds each, so handing every step to a work-stealing pool would cost
 //! more than the work. The gang's workers instead enter one loop when it is created and stay: a run publishes one job,
-//! every rank executes it, and the ranks meet at spin barriers in between. Waiting is bounded spinning, then yielding,
+//! every rank executes it, and the ranks meet at spin barriers in between. Waiting is bounded spinning,
 //! then sleeping, so an idle gang uses no CPU and an oversubscribed machine makes progress.
 //!
 //! A gang never changes results: work is cut into parts by shape alone, and a job sees only how many ranks share those
@@ -12,28 +12,27 @@
 
 #![allow(unsafe_code, reason = "workers call a job that borrows from its caller's stack")]
 
+mod barrier;
+#[cfg(test)]
+mod tests;
+mod wait;
+
 use std::any::Any;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
+use barrier::Barrier;
+use wait::{Patience, SPIN_IDLE, Sleepers, lock};
 
 /// The largest gang that can be asked for.
 pub const MAX_THREADS: usize = 1024;
-
-/// How long a rank spins for its peers before it lets other threads have the core: several times a barrier, far less
-/// than a wake-up from sleep is worth.
-const SPIN: Duration = Duration::from_micros(40);
-/// How long a rank that waits inside a run keeps yielding before it sleeps: parts of one phase differ by up to about
-/// this much.
-const YIELD: Duration = Duration::from_millis(1);
 
 /// A group of threads, the caller of [`Gang::run`] among them, that execute one job together.
 ///
@@ -62,7 +61,7 @@ pub struct Rank<'a> {
     pub index: usize,
     /// How many ranks execute the job: the gang's size, or 1 where the job runs on its caller alone.
     pub size: usize,
-    barrier: Option<(&'a Barrier, Patience)>,
+    barrier: Option<(&'a Barrier, &'a Patience)>,
     thread_bound: PhantomData<*const ()>,
 }
 
@@ -81,8 +80,7 @@ impl Gang {
         }
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS);
         let size = if threads == 0 { cores } else { threads };
-        let spin = if size <= cores { SPIN } else { Duration::ZERO };
-        let shared = Arc::new(Shared::new(size, spin));
+        let shared = Arc::new(Shared::new(size, size <= cores));
         let crew = if size > 1 { Some(Crew::start(&shared)?) } else { None };
         Ok(Gang { size, shared, crew, process: std::process::id() })
     }
@@ -223,10 +221,10 @@ struct Start {
 }
 
 impl Shared {
-    fn new(size: usize, spin: Duration) -> Shared {
+    fn new(size: usize, spin: bool) -> Shared {
         Shared {
             size,
-            patience: Patience { spin, give_way: YIELD },
+            patience: Patience::new(spin),
             start: Start {
                 run: AtomicU32::new(0),
                 busy: AtomicBool::new(false),
@@ -245,7 +243,7 @@ impl Shared {
         self.barrier.open(self.size);
         self.publish();
         self.take_part(0, *job);
-        self.barrier.wait_for_end(self.patience);
+        self.barrier.wait_for_end(&self.patience);
         match lock(&self.fault).take() {
             Some(what) => Err(panic_error(&what)),
             None => Ok(()),
@@ -260,11 +258,10 @@ impl Shared {
 
     /// A worker's life: one job after the other until the gang is dropped.
     fn serve(&self, index: usize) {
-        // Between runs there is nobody to give way to: spin briefly, then sleep.
-        let patience = Patience { give_way: Duration::ZERO, ..self.patience };
         let mut seen = 0;
         loop {
-            self.start.sleepers.wait_until(patience, || self.start.run.load(SeqCst) != seen);
+            let spin = self.patience.spin().min(SPIN_IDLE);
+            self.start.sleepers.wait_until(spin, || self.start.run.load(SeqCst) != seen);
             // No run is missed: the next is published after this rank has left the one it sees here.
             seen = self.start.run.load(Acquire);
             if self.start.stop.load(Relaxed) {
@@ -280,158 +277,13 @@ impl Shared {
 
     /// Calls the job as rank `index` and leaves the run, whatever happens in the job.
     fn take_part(&self, index: usize, job: Job<'_>) {
-        let barrier = Some((&self.barrier, self.patience));
+        let barrier = Some((&self.barrier, &self.patience));
         let rank = Rank { index, size: self.size, barrier, thread_bound: PhantomData };
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| job(&rank))) {
             lock(&self.fault).get_or_insert(describe(payload));
         }
         self.barrier.leave();
     }
-}
-
-/// A sense-reversing barrier that ranks can leave; the run ends when the last one has left. One cache line.
-#[repr(align(128))]
-struct Barrier {
-    /// Ranks that are in the run (upper half) and those of them that have yet to arrive (lower half). One word, so
-    /// that leaving is one atomic step.
-    count: AtomicU64,
-    /// Counts barriers passed: waiting ranks watch it change.
-    passed: AtomicU32,
-    /// Whether the last rank has left.
-    ended: AtomicBool,
-    sleepers: Sleepers,
-}
-
-/// One rank in both halves of [`Barrier::count`].
-const ONE_RANK: u64 = (1 << 32) + 1;
-
-impl Barrier {
-    fn new() -> Barrier {
-        Barrier {
-            count: AtomicU64::new(0),
-            passed: AtomicU32::new(0),
-            ended: AtomicBool::new(true),
-            sleepers: Sleepers::new(),
-        }
-    }
-
-    /// Begins a run of `ranks`. No rank may be in it yet; publishing the run makes this visible to them.
-    fn open(&self, ranks: usize) {
-        self.count.store(ONE_RANK * ranks as u64, Relaxed);
-        self.ended.store(false, Relaxed);
-    }
-
-    /// Arrives, and waits for all others in the run.
-    fn wait(&self, patience: Patience) {
-        // Cannot change before this rank arrives.
-        let passed = self.passed.load(Relaxed);
-        let before = self.count.fetch_sub(1, AcqRel);
-        if before as u32 == 1 {
-            self.let_pass(before >> 32);
-        } else {
-            self.sleepers.wait_until(patience, || self.passed.load(SeqCst) != passed);
-        }
-    }
-
-    /// Takes this rank out of the run, for good; the others do not wait for it any more.
-    fn leave(&self) {
-        let before = self.count.fetch_sub(ONE_RANK, AcqRel);
-        if before >> 32 == 1 {
-            self.ended.store(true, SeqCst);
-            self.sleepers.wake();
-        } else if before as u32 == 1 {
-            self.let_pass((before >> 32) - 1);
-        }
-    }
-
-    /// Lets the `ranks` that wait here go on. Only the last to arrive calls this, so nobody else touches the count.
-    fn let_pass(&self, ranks: u64) {
-        self.count.store(ONE_RANK * ranks, Relaxed);
-        self.passed.fetch_add(1, SeqCst);
-        self.sleepers.wake();
-    }
-
-    /// Waits until the last rank has left; what the ranks wrote is then visible here.
-    fn wait_for_end(&self, patience: Patience) {
-        self.sleepers.wait_until(patience, || self.ended.load(SeqCst));
-    }
-}
-
-/// How long to wait actively: first spinning, then offering the core to other threads.
-#[derive(Clone, Copy)]
-struct Patience {
-    spin: Duration,
-    give_way: Duration,
-}
-
-/// The threads that gave up waiting actively.
-struct Sleepers {
-    count: AtomicU32,
-    lock: Mutex<()>,
-    bell: Condvar,
-}
-
-impl Sleepers {
-    fn new() -> Sleepers {
-        Sleepers { count: AtomicU32::new(0), lock: Mutex::new(()), bell: Condvar::new() }
-    }
-
-    /// Returns when `ready` is true. Whoever makes it true does so with a `SeqCst` write and then calls
-    /// [`Sleepers::wake`]; `ready` reads it `SeqCst`. Then either the sleeper sees the write, or the writer sees that
-    /// somebody sleeps.
-    fn wait_until(&self, patience: Patience, ready: impl Fn() -> bool) {
-        if spin_until(patience, &ready) {
-            return;
-        }
-        let mut guard = lock(&self.lock);
-        self.count.fetch_add(1, SeqCst);
-        while !ready() {
-            guard = self.bell.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-        self.count.fetch_sub(1, Relaxed);
-    }
-
-    /// Wakes all sleepers to look again; cheap while nobody sleeps.
-    fn wake(&self) {
-        if self.count.load(SeqCst) != 0 {
-            // A sleeper that has counted itself holds the lock until it waits for the bell.
-            drop(lock(&self.lock));
-            self.bell.notify_all();
-        }
-    }
-}
-
-/// Waits actively; returns whether `ready` came true.
-fn spin_until(patience: Patience, ready: impl Fn() -> bool) -> bool {
-    let spin = || {
-        // So many turns that looking at the clock after them adds little.
-        (0..64).any(|_| {
-            std::hint::spin_loop();
-            ready()
-        })
-    };
-    if ready() || (!patience.spin.is_zero() && spin()) {
-        return true;
-    }
-    let began = Instant::now();
-    while began.elapsed() < patience.spin {
-        if spin() {
-            return true;
-        }
-    }
-    let limit = patience.spin + patience.give_way;
-    while began.elapsed() < limit {
-        std::thread::yield_now();
-        if ready() {
-            return true;
-        }
-    }
-    false
-}
-
-/// Locks a mutex whose holders cannot panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn panic_error(what: &str) -> Error {
@@ -449,6 +301,3 @@ fn describe(payload: Box<dyn Any + Send>) -> String {
     std::mem::forget(payload);
     text
 }
-
-#[cfg(test)]
-mod tests;

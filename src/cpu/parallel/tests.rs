@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
+use super::wait::{SPIN_LEAST, SPIN_RUN, SPIN_TRIAL};
 use super::*;
+use std::time::{Duration, Instant};
 
 /// Sizes below, at and far above the number of cores of a small machine.
 const SIZES: [usize; 5] = [1, 2, 3, 5, 8];
@@ -331,4 +333,18 @@ fn cost() {
         let each = [0, 1].map(|i| barriers[i].saturating_sub(empty[i]) / BARRIERS);
         println!("{size} threads: empty run {empty:?}, barrier {each:?} (best, median)");
     }
+}
+
+#[test]
+fn ranks_learn_whether_spinning_pays() {
+    let patience = Patience::new(true);
+    assert_eq!(patience.spin(), SPIN_RUN);
+    assert_eq!(patience.next(SPIN_RUN, true), SPIN_RUN);
+    assert_eq!(patience.next(SPIN_RUN, false), SPIN_RUN / 2);
+    assert_eq!(patience.next(SPIN_RUN / 4, true), SPIN_RUN / 2);
+    assert_eq!(patience.next(SPIN_LEAST, false), SPIN_TRIAL);
+    assert_eq!(patience.next(SPIN_TRIAL, false), SPIN_LEAST);
+    assert_eq!(patience.next(SPIN_LEAST, false), SPIN_LEAST, "the next trial comes later");
+    assert_eq!(patience.next(SPIN_TRIAL, true), SPIN_RUN);
+    assert_eq!(Patience::new(false).spin(), Duration::ZERO);
 }
