@@ -91,7 +91,9 @@ impl Report {
             let _ = writeln!(text, "{name:<12} {value}");
         };
         line("format", &format!("{MAJOR}.{}, {}", self.header.minor, output::bytes(self.header.file_len as u64)));
-        line("made by", &program.producer);
+        if !program.producer.is_empty() {
+            line("made by", &program.producer);
+        }
         for (kind, ports) in [("input", self.model.inputs()), ("output", self.model.outputs())] {
             for port in ports {
                 line(kind, &format!("{}: {}{}", port.name, port.dtype, extents(port)));
@@ -105,7 +107,8 @@ impl Report {
             line("metadata", &format!("{key} = {value}"));
         }
         let (count, bytes) = self.parameters;
-        line("parameters", &format!("{:.2} million, {}", count as f64 / 1e6, output::bytes(bytes)));
+        let count = if count < 100_000 { format!("{count}") } else { format!("{:.2} million", count as f64 / 1e6) };
+        line("parameters", &format!("{count}, {}", output::bytes(bytes)));
         match &self.memory {
             Ok((inputs, planned, least)) => {
                 let shapes = self.model.inputs().iter().zip(inputs);

@@ -181,56 +181,36 @@ class _Call:
 
     def __init__(self, session):
         self.session = session
-        self.inputs = _tensors(session.inputs)
-        self.outputs = _tensors(session.outputs)
-        self.shapes = [None] * len(session.inputs)
-        self.dtypes = [None] * len(session.inputs)
-        self.results = None
+        self.tensors = _tensors(session.inputs), _tensors(session.outputs)
+        self.inputs = [_Input(tensor, port) for tensor, port in zip(self.tensors[0], session.inputs)]
+        self.outputs = list(zip(self.tensors[1], session.outputs))
 
     def run(self, feed, timeout):
-        session = self.session
         # Nothing else keeps alive what had to be converted.
-        arrays = [self._input(index, port, feed[port.name]) for index, port in enumerate(session.inputs)]
-        key = tuple(self.shapes)
-        shapes = session._shapes.get(key)
+        arrays = [slot.set(feed[slot.port.name]) for slot in self.inputs]
+        known = self.session._shapes
+        key = tuple([slot.shape for slot in self.inputs])
+        shapes = known.get(key)
         results = shapes and self._run_into(shapes, timeout)
         if results is None:
             results = self._run_and_copy(timeout)
-            if len(session._shapes) > 1024:
-                session._shapes.clear()
+            if len(known) > 1024:
+                known.clear()
             # An array without elements has no memory that the library could write to.
-            session._shapes[key] = [result.shape for result in results] if all(result.size for result in results) else None
+            known[key] = [result.shape for result in results] if all(result.size for result in results) else None
         del arrays
         return results
-
-    def _input(self, index, port, value):
-        """Describes an input; what it returns must be kept until the run is over."""
-        array = value if isinstance(value, np.ndarray) else np.asarray(value, None if hasattr(value, "dtype") else port.dtype)
-        if not array.flags.c_contiguous or not array.dtype.isnative:
-            array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
-        tensor = self.inputs[index]
-        if array.shape != self.shapes[index] or array.dtype != self.dtypes[index]:
-            code = port.code if array.dtype == port.dtype else _CODES.get(array.dtype)
-            if code is None:
-                raise TypeError(f"input '{port.name}': {array.dtype} elements are given; the model takes {port.dtype}")
-            if array.ndim > _library.MAX_RANK:
-                raise ValueError(f"input '{port.name}': {array.ndim} dimensions; there can be {_library.MAX_RANK} at most")
-            tensor.dtype, tensor.rank, tensor.byte_len = code, array.ndim, array.nbytes
-            tensor.shape[: array.ndim] = array.shape
-            self.shapes[index], self.dtypes[index] = array.shape, array.dtype
-        tensor.data = array.__array_interface__["data"][0]
-        return array
 
     def _run_into(self, shapes, timeout):
         """Runs into new arrays of the shapes that the outputs had last time; None if they have too little room now."""
         results = []
-        for tensor, port, shape in zip(self.outputs, self.session.outputs, shapes):
+        for (tensor, port), shape in zip(self.outputs, shapes):
             array = np.empty(shape, port.dtype)
             tensor.data, tensor.capacity = array.__array_interface__["data"][0], array.nbytes
             results.append(array)
         if not self._run(timeout):
             return None
-        for index, (tensor, port) in enumerate(zip(self.outputs, self.session.outputs)):
+        for index, (tensor, port) in enumerate(self.outputs):
             shape = port.shape if port.fixed else tuple(tensor.shape[: tensor.rank])
             if shape != results[index].shape:
                 # It depends on more than the shapes of the inputs.
@@ -239,11 +219,11 @@ class _Call:
 
     def _run_and_copy(self, timeout):
         """Runs into memory of the library's, and copies the outputs from there."""
-        for tensor in self.outputs:
+        for tensor, _ in self.outputs:
             tensor.data, tensor.capacity = None, 0
         self._run(timeout)
         results = []
-        for tensor, port in zip(self.outputs, self.session.outputs):
+        for tensor, port in self.outputs:
             result = np.empty(tuple(tensor.shape[: tensor.rank]), port.dtype)
             ctypes.memmove(result.__array_interface__["data"][0], tensor.data, tensor.byte_len)
             lib.infer_tensor_release(tensor)
@@ -256,12 +236,43 @@ class _Call:
         if timeout is not None:
             size = ctypes.sizeof(_library.RunOptions)
             options = ctypes.byref(_library.RunOptions(struct_size=size, timeout_ns=max(1, int(timeout * 1e9))))
-        inputs, outputs = self.inputs, self.outputs
+        inputs, outputs = self.tensors
         status = lib.infer_session_run(self.session._handle, options, inputs, len(inputs), outputs, len(outputs))
         if status == _library.BUFFER_TOO_SMALL:
             return False
         _check(status)
         return True
+
+
+class _Input:
+    """One input's tensor, and the type and shape that it describes now."""
+
+    def __init__(self, tensor, port):
+        self.tensor, self.port = tensor, port
+        self.shape = self.dtype = None
+
+    def set(self, value):
+        """Describes an array; what it returns must be kept until the run is over."""
+        port = self.port
+        array = value if isinstance(value, np.ndarray) else np.asarray(value, None if hasattr(value, "dtype") else port.dtype)
+        if not array.flags.c_contiguous or not array.dtype.isnative:
+            array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
+        if array.shape != self.shape or array.dtype != self.dtype:
+            self._describe(array)
+        self.tensor.data = array.__array_interface__["data"][0]
+        return array
+
+    def _describe(self, array):
+        name, wanted = self.port.name, self.port.dtype
+        code = self.port.code if array.dtype == wanted else _CODES.get(array.dtype)
+        if code is None:
+            raise TypeError(f"input '{name}': {array.dtype} elements are given; the model takes {wanted}")
+        if array.ndim > _library.MAX_RANK:
+            raise ValueError(f"input '{name}': {array.ndim} dimensions; there can be {_library.MAX_RANK} at most")
+        tensor = self.tensor
+        tensor.dtype, tensor.rank, tensor.byte_len = code, array.ndim, array.nbytes
+        tensor.shape[: array.ndim] = array.shape
+        self.shape, self.dtype = array.shape, array.dtype
 
 
 def _tensors(ports):

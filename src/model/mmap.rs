@@ -5,7 +5,6 @@ use crate::error::{Error, Result};
 use crate::tensor::{Blob, Buffer};
 use memmap2::{Mmap, MmapOptions};
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// How the bytes of a model file get into memory.
@@ -43,7 +42,7 @@ pub fn open_fd(file: File, offset: u64, len: u64, mode: Mode) -> Result<Blob> {
 fn open(file: File, offset: u64, len: u64, mode: Mode) -> Result<Blob> {
     let len = usize::try_from(len).map_err(|_| Error::no_memory("the file does not fit into the address space"))?;
     if mode == Mode::Copy || len == 0 {
-        return copy(file, offset, len);
+        return copy(&file, offset, len);
     }
     // SAFETY: the map is private and read-only; that nobody truncates or rewrites the file meanwhile is the documented
     // condition of `Mode::Map`.
@@ -59,10 +58,21 @@ impl AsRef<[u8]> for Mapping {
     }
 }
 
-fn copy(mut file: File, offset: u64, len: usize) -> Result<Blob> {
-    use std::io::{Seek, SeekFrom};
+fn copy(file: &File, offset: u64, len: usize) -> Result<Blob> {
     let mut buffer = Buffer::zeroed(len)?;
-    file.seek(SeekFrom::Start(offset)).map_err(|e| Error::io("reading the file", &e))?;
-    file.read_exact(&mut buffer).map_err(|e| Error::io("reading the file", &e))?;
+    read_at(file, offset, &mut buffer).map_err(|e| Error::io("reading the file", &e))?;
     Ok(Blob::new(buffer))
+}
+
+/// Reads without moving the position of the file, which descriptors of the caller may share.
+#[cfg(unix)]
+fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(not(unix))]
+fn read_at(mut file: &File, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(buffer)
 }

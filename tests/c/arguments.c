@@ -207,7 +207,7 @@ static void wrong_tensors(void) {
   WRONG(dtype = 77, INFER_ERROR_DTYPE, "77");
   WRONG(data = NULL, INVALID, "capacity");
   WRONG(data = pixels, INVALID, "overlaps");
-  WRONG(capacity = UINT64_MAX, INVALID, "capacity");
+  WRONG(capacity = UINT64_MAX, INVALID, "data");
   WRONG(flags = 4, INVALID, "flags");
   WRONG(device = 3, INFER_ERROR_DEVICE, "device");
   WRONG(flags = INFER_TENSOR_STRIDED; out.strides[1] = 2, INVALID, "strides");
