@@ -198,4 +198,5 @@ ops! {
     Pool(attributes_as_pool): pool;
     Pad(attributes_as_pad): pad;
     Range(attributes_as_range): range;
+    Norm(attributes_as_norm): norm;
 }

@@ -4,6 +4,7 @@ use super::{Pool, PoolKind};
 use crate::cpu::conv::{self, Spatial};
 use crate::cpu::simd::{Machine, Work};
 use crate::error::{Error, Result};
+use crate::ops::elementwise::Number;
 use crate::ops::window::spatial;
 use crate::ops::{Kernel, Prepare, kernel};
 use crate::tensor::{DType, Dims, Element, Grid};
@@ -161,29 +162,7 @@ fn exceeds<T: Ordered>(x: &T, y: &T) -> bool {
     x > y || x != x && y == y
 }
 
-/// An element type that has means and norms, computed in f64.
-trait Real: Element {
-    fn to_f64(self) -> f64;
-    fn from_f64(x: f64) -> Self;
-}
-
-macro_rules! real {
-    ($($ty:ident),*) => {$(
-        impl Real for $ty {
-            fn to_f64(self) -> f64 {
-                self.into()
-            }
-
-            fn from_f64(x: f64) -> Self {
-                x as $ty
-            }
-        }
-    )*};
-}
-
-real! { f32, f64 }
-
-fn sums<T: Real>(geometry: Geometry, grid: Grid, kind: PoolKind) -> Box<dyn Kernel> {
+fn sums<T: Number>(geometry: Geometry, grid: Grid, kind: PoolKind) -> Box<dyn Kernel> {
     kernel(grid, move |args| {
         let x = args.input::<T>(0);
         let mut out = args.output::<T>(0);
