@@ -247,3 +247,19 @@ fn operator_sets() {
     assert_eq!(refusal(&with(&[opset("", 6)], "")).status(), Status::Unsupported);
     assert_eq!(refusal(&with(&[opset("", 29)], "")).status(), Status::Version);
 }
+
+/// The model that ships with the repository, as PyTorch's exporter wrote it.
+#[test]
+fn an_exported_model() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/digits/digits.onnx");
+    let model = Model::open(path.as_ref()).unwrap();
+    let extents = |port: &Port| match &port.ty {
+        Some(ValueType::Tensor(DType::F32, Some(extents))) => extents.clone(),
+        other => panic!("{other:?}"),
+    };
+    let (batch, fixed) = (|| Extent::Named("batch".into()), Extent::Fixed);
+    assert_eq!(extents(&model.graph.inputs[0]), [batch(), fixed(1), fixed(8), fixed(8)]);
+    assert_eq!(extents(&model.graph.outputs[0]), [batch(), fixed(10)]);
+    assert!(model.graph.nodes.iter().any(|n| n.op == "Conv"));
+    assert!(model.producer.starts_with("pytorch"));
+}
