@@ -13,7 +13,7 @@ use infer::tensor::{DType, Dim};
 pub const FOLD: &[Rule] = &[factor, bias];
 
 /// Residuals and activations, once factors and offsets are gone.
-pub const FUSE: &[Rule] = &[residual];
+pub const FUSE: &[Rule] = &[residual, activation];
 
 /// Outputs in place of an operator's, if a rule applies.
 type Replaced = Result<Option<Vec<ValueId>>>;
@@ -162,4 +162,26 @@ fn residual(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replac
         }
     }
     Ok(None)
+}
+
+/// An activation of a linear operator's result, or of a sum.
+fn activation(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::Unary(u), [Some(x)]) = (op, inputs) else { return Ok(None) };
+    let Some(activation) = u.activation() else { return Ok(None) };
+    if r.b.dtype(*x) != DType::F32 {
+        return Ok(None);
+    }
+    if let Some(linear) = Linear::of(r, *x) {
+        return linear.with_activation(activation).emit(r);
+    }
+    let binary = match r.producer(*x) {
+        Some((Op::Binary(b), inputs)) if b.activation == Activation::None && r.only_use(*x) => {
+            Some((Binary { activation, ..b.clone() }, inputs.to_vec()))
+        }
+        _ => None,
+    };
+    match binary {
+        Some((b, inputs)) if !b.kind.is_relation() => r.emit(b, &inputs).map(Some),
+        _ => Ok(None),
+    }
 }

@@ -5,6 +5,8 @@ mod epilogues;
 mod pack;
 mod rewrite;
 mod simplify;
+#[cfg(test)]
+mod tests;
 mod transposes;
 
 use infer::error::Result;
@@ -19,6 +21,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("dead_code", dead_code::run),
     ("layout", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD])),
     ("epilogues", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD, epilogues::FUSE])),
+    ("first_convolution", |p| rewrite(p, &[transposes::LAST])),
     ("pack", pack::run),
 ];
 

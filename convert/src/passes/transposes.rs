@@ -4,11 +4,25 @@
 use super::rewrite::{Rewriter, Rule};
 use infer::error::Result;
 use infer::graph::ValueId;
-use infer::ops::{Concat, MatMul, Op, Split};
+use infer::ops::{Concat, Conv, MatMul, Op, Reduce, Slice, Softmax, Split};
 use infer::tensor::{Dim, normalize_axis};
 
 /// The rules of this file.
-pub const RULES: &[Rule] = &[compose, only_ones_move, through_concat, through_split, through_reshape, into_matmul];
+pub const RULES: &[Rule] = &[
+    compose,
+    only_ones_move,
+    through_elementwise,
+    through_reduce,
+    through_softmax,
+    through_concat,
+    through_split,
+    through_slice,
+    through_reshape,
+    into_matmul,
+];
+
+/// Rules that end a channels-first region; after the others, which might have removed the Transpose.
+pub const LAST: &[Rule] = &[into_conv];
 
 /// Outputs in place of an operator's, if a rule applies.
 type Replaced = Result<Option<Vec<ValueId>>>;
@@ -95,6 +109,71 @@ fn without_perm(r: &mut Rewriter<'_>, value: ValueId, perm: &[usize]) -> Result<
     Ok(Some(r.transpose(wide[0], &inverse(perm))?))
 }
 
+fn through_elementwise(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    if !matches!(op, Op::Unary(_) | Op::Binary(_)) {
+        return Ok(None);
+    }
+    let values: Vec<ValueId> = inputs.iter().flatten().copied().collect();
+    let rank = values.iter().map(|&v| r.b.rank(v)).max().unwrap_or(0);
+    let Some((perm, bare)) = common_perm(r, &values, rank)? else { return Ok(None) };
+    let y = r.emit1(op.clone(), &bare)?;
+    Ok(Some(vec![r.transpose(y, &perm)?]))
+}
+
+/// The axes of the tensor behind a permutation that are these axes of the permuted one.
+fn behind(perm: &[usize], axes: &[i64]) -> Result<Vec<i64>> {
+    axes.iter().map(|&a| Ok(perm[normalize_axis(a, perm.len())?] as i64)).collect()
+}
+
+fn through_reduce(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::Reduce(reduce), Some(x)) = (op, inputs[0]) else { return Ok(None) };
+    let Some((bare, perm)) = r.transposed(x) else { return Ok(None) };
+    let mut axes = behind(&perm, &reduce.axes)?;
+    axes.sort_unstable();
+    let y = r.emit1(Reduce { axes: axes.clone(), ..reduce.clone() }, &[bare])?;
+    if reduce.keep_dims {
+        return Ok(Some(vec![r.transpose(y, &perm)?]));
+    }
+    let kept: Vec<usize> = perm.iter().copied().filter(|&p| !axes.contains(&(p as i64))).collect();
+    let rest: Vec<usize> = kept.iter().map(|&p| kept.iter().filter(|&&q| q < p).count()).collect();
+    Ok(Some(vec![r.transpose(y, &rest)?]))
+}
+
+fn through_softmax(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::Softmax(s), Some(x)) = (op, inputs[0]) else { return Ok(None) };
+    let Some((bare, perm)) = r.transposed(x) else { return Ok(None) };
+    let axis = behind(&perm, &[s.axis])?[0];
+    let y = r.emit1(Softmax { axis, ..s.clone() }, &[bare])?;
+    Ok(Some(vec![r.transpose(y, &perm)?]))
+}
+
+fn through_slice(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::Slice(s), Some(x)) = (op, inputs[0]) else { return Ok(None) };
+    let Some((bare, perm)) = r.transposed(x) else { return Ok(None) };
+    if s.axes.is_empty() {
+        return Ok(None);
+    }
+    let mut inputs = inputs.to_vec();
+    inputs[0] = Some(bare);
+    let y = r.emit(Slice { axes: behind(&perm, &s.axes)? }, &inputs)?[0];
+    Ok(Some(vec![r.transpose(y, &perm)?]))
+}
+
+/// A convolution of few channels reads a channels-first input itself.
+fn into_conv(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::Conv(c), Some(x)) = (op, inputs[0]) else { return Ok(None) };
+    let Some((bare, perm)) = r.transposed(x) else { return Ok(None) };
+    let rank = perm.len();
+    let few = r.b.dims(bare).get(1).and_then(Dim::fixed).is_some_and(|n| n <= 4);
+    let last = [0].into_iter().chain(2..rank).chain([1]);
+    if c.channels_first_input || !few || c.groups != 1 || !perm.iter().copied().eq(last) {
+        return Ok(None);
+    }
+    let mut inputs = inputs.to_vec();
+    inputs[0] = Some(bare);
+    r.emit(Conv { channels_first_input: true, ..c.clone() }, &inputs).map(Some)
+}
+
 fn through_concat(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
     let Op::Concat(c) = op else { return Ok(None) };
     let values: Vec<ValueId> = inputs.iter().flatten().copied().collect();
@@ -113,7 +192,7 @@ fn through_split(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> R
     parts.into_iter().map(|v| r.transpose(v, &perm)).collect::<Result<Vec<_>>>().map(Some)
 }
 
-/// A Reshape that splits dimensions, or merges ones that are neighbours before the Transpose too, goes first.
+/// A Reshape goes before the Transpose. Dimensions that it merges must be neighbours there, or are made so first.
 fn through_reshape(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
     let (Op::Reshape(_), [Some(x), Some(target)]) = (op, inputs) else { return Ok(None) };
     let Some((bare, perm)) = r.transposed(*x) else { return Ok(None) };
@@ -121,18 +200,25 @@ fn through_reshape(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) ->
         r.b.program.infer_node(r.b.graph, &infer::graph::NodeKind::Op(op.clone()), &[Some(*x), Some(*target)])?;
     let to = types[0].shape.to_vec();
     let Some(mut groups) = groups(&r.b.dims(*x), &to) else { return Ok(None) };
-    // Each group's place before the Transpose; its dimensions must follow each other there.
-    for g in &mut groups {
-        g.from.iter_mut().for_each(|axis| *axis = perm[*axis]);
-        if !g.from.windows(2).all(|w| w[1] == w[0] + 1) {
+    // Each group's place before the Transpose.
+    groups.iter_mut().flat_map(|g| &mut g.from).for_each(|axis| *axis = perm[*axis]);
+    let mut order: Vec<usize> = (0..groups.len()).collect();
+    order.sort_by_key(|&i| groups[i].from.iter().min().copied());
+    let from: Vec<usize> = order.iter().flat_map(|&i| groups[i].from.clone()).collect();
+    let axes: Vec<usize> = order.iter().flat_map(|&i| groups[i].to.clone()).collect();
+    let together = groups.iter().all(|g| g.from.windows(2).all(|w| w[1] == w[0] + 1));
+    let mut x = bare;
+    if !together {
+        // What must move to come together moves alone, if the rest can go on.
+        let ones = (0..perm.len()).filter(|i| !from.contains(i));
+        let perm: Vec<usize> = from.iter().copied().chain(ones).collect();
+        if is_identity(&axes) {
             return Ok(None);
         }
+        x = r.transpose(bare, &perm)?;
     }
-    let mut order: Vec<usize> = (0..groups.len()).collect();
-    order.sort_by_key(|&i| groups[i].from.first().copied());
-    let axes: Vec<usize> = order.iter().flat_map(|&i| groups[i].to.clone()).collect();
     let dims: Vec<Dim> = axes.iter().map(|&a| to[a].clone()).collect();
-    let Some(y) = reshape(r, bare, &dims)? else { return Ok(None) };
+    let Some(y) = reshape(r, x, &dims)? else { return Ok(None) };
     Ok(Some(vec![r.transpose(y[0], &inverse(&axes))?]))
 }
 
