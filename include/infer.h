@@ -154,10 +154,10 @@ typedef uint32_t infer_device;
 /// Description of a tensor's memory; start with INFER_TENSOR_INIT. It owns nothing unless `owner` is set.
 ///
 /// An input is only read; `capacity` and `owner` do not matter.
-/// An output with `data` has room for `capacity` bytes. `dtype` is checked unless 0. The library writes `rank`, `shape` and
-/// `byte_len`; with INFER_TENSOR_STRIDED, `rank` and `shape` must be given, and be those of the result.
-/// An output without `data` is allocated by the library. infer_tensor_release() frees it; the next run that is given the
-/// tensor writes to the same memory again, or to a larger piece in its place.
+/// An output with `data` has room for `capacity` bytes. `dtype` is checked unless 0. The library writes `rank`, `shape`
+/// and `byte_len`; with INFER_TENSOR_STRIDED, `rank` and `shape` must be given, and be those of the result.
+/// An output without `data` is allocated by the library. infer_tensor_release() frees it; the next run that is given
+/// the tensor writes to the same memory again, or to a larger piece in its place.
 typedef struct infer_tensor {
   uint32_t struct_size;            ///< sizeof(infer_tensor), as INFER_TENSOR_INIT sets it.
   infer_dtype dtype;               ///< Type of the elements.
@@ -173,8 +173,8 @@ typedef struct infer_tensor {
   void *owner;                     ///< The library's, when it has allocated `data`. Leave it alone.
 } infer_tensor;
 
-/// What a model expects as an input or delivers as an output; start with INFER_TENSOR_INFO_INIT. Extents of the same name are
-/// equal.
+/// What a model expects as an input or delivers as an output; start with INFER_TENSOR_INFO_INIT. Extents of the same
+/// name are equal.
 typedef struct infer_tensor_info {
   uint32_t struct_size;                  ///< sizeof(infer_tensor_info), as INFER_TENSOR_INFO_INIT sets it.
   infer_dtype dtype;                     ///< Type of the elements.
@@ -187,14 +187,15 @@ typedef struct infer_tensor_info {
   int64_t dim_max[INFER_MAX_RANK];       ///< Greatest extents; INT64_MAX where there is no limit.
 } infer_tensor_info;
 
-/// Frees what the library has allocated for a tensor, and clears the members that tell of it. A tensor that the library has
-/// not allocated, and NULL, are left alone.
+/// Frees what the library has allocated for a tensor, and clears the members that tell of it. A tensor that the library
+/// has not allocated, and NULL, are left alone.
 /// Thread-safety: one thread at a time per tensor. Lifetime: `data` is gone; the struct is the caller's.
 INFER_API void infer_tensor_release(infer_tensor *tensor);
 
 /* Runtime
  *
- * Optional: threads and a logger that several models share. Sessions of models opened without one start their own threads.
+ * Optional: threads and a logger that several models share. Sessions of models opened without one start their own
+ * threads.
  */
 
 typedef struct infer_runtime infer_runtime;                 ///< Threads and a logger.
@@ -203,8 +204,8 @@ typedef struct infer_runtime_options infer_runtime_options; ///< Settings of a r
 /// Weight of a log message, one of INFER_LOG_*.
 typedef uint32_t infer_log_level;
 
-/// Receives a message, which lasts until the function returns. It may be called on any thread that calls the library, and
-/// must not call the library.
+/// Receives a message, which lasts until the function returns. It may be called on any thread that calls the library,
+/// and must not call the library.
 typedef void (*infer_log_callback)(void *user_data, infer_log_level level, const char *message);
 
 #define INFER_LOG_ERROR 1   ///< What fails and is returned as a status as well.
@@ -219,8 +220,8 @@ INFER_API infer_status infer_runtime_options_create(infer_runtime_options **out)
 /// Thread-safety: one thread at a time. Lifetime: ends here; NULL is fine.
 INFER_API void infer_runtime_options_destroy(infer_runtime_options *options);
 
-/// Number of threads that work on a run, the calling one among them: at most 1024; 0 = as many as this process may use. The
-/// results are the same bits for any number.
+/// Number of threads that work on a run, the calling one among them: at most 1024; 0 = as many as this process may use.
+/// The results are the same bits for any number.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_runtime_options_set_threads(infer_runtime_options *options, uint32_t threads);
 
@@ -267,8 +268,8 @@ INFER_API infer_status infer_model_options_set_runtime(infer_model_options *opti
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_model_options_set_mode(infer_model_options *options, infer_open_mode mode);
 
-/// Whether opening also compares the weights with their checksums (1), which reads the whole file, or not (0). All else in
-/// the file is always checked.
+/// Whether opening also compares the weights with their checksums (1), which reads the whole file, or not (0). All else
+/// in the file is always checked.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_model_options_set_verify(infer_model_options *options, uint32_t verify);
 
@@ -282,9 +283,9 @@ INFER_API infer_status infer_model_open(const char *path, const infer_model_opti
 INFER_API infer_status infer_model_open_fd(int fd, uint64_t offset, uint64_t len, const infer_model_options *options,
                                            infer_model **out);
 
-/// Opens the model in `len` bytes of the caller's memory. `release` (NULL: none) is called with `user_data` once the bytes
-/// are not needed any more, on whatever thread destroys their last user; if opening fails, it is not called. Weights are
-/// used in place if `data` is 64-byte aligned, unless INFER_OPEN_COPY is set.
+/// Opens the model in `len` bytes of the caller's memory. `release` (NULL: none) is called with `user_data` once the
+/// bytes are not needed any more, on whatever thread destroys their last user; if opening fails, it is not called.
+/// Weights are used in place if `data` is 64-byte aligned, unless INFER_OPEN_COPY is set.
 /// Thread-safety: any thread. Lifetime: as infer_model_open(); `data` must stay unchanged until `release`.
 INFER_API infer_status infer_model_open_memory(const void *data, size_t len, void (*release)(void *user_data),
                                                void *user_data, const infer_model_options *options, infer_model **out);
@@ -356,8 +357,8 @@ INFER_API void infer_cancel_destroy(infer_cancel *cancel);
 
 /* Session
  *
- * A model prepared for a device: kernels chosen, threads started. Any number of threads may run it at once; one that finds
- * the session's threads busy works alone, with the same results.
+ * A model prepared for a device: kernels chosen, threads started. Any number of threads may run it at once; one that
+ * finds the session's threads busy works alone, with the same results.
  */
 
 typedef struct infer_session infer_session;                 ///< A prepared model.
@@ -375,8 +376,8 @@ INFER_API void infer_session_options_destroy(infer_session_options *options);
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_session_options_set_threads(infer_session_options *options, uint32_t threads);
 
-/// Where the model runs; `id` tells one of several such devices. If that device cannot be had, infer_session_create() fails
-/// (`fallback` 0), or logs why and takes the processor (1).
+/// Where the model runs; `id` tells one of several such devices. If that device cannot be had, infer_session_create()
+/// fails (`fallback` 0), or logs why and takes the processor (1).
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_session_options_set_device(infer_session_options *options, infer_device device, int32_t id,
                                                         uint32_t fallback);
@@ -398,13 +399,13 @@ INFER_API infer_status infer_session_create(const infer_model *model, const infe
 /// Thread-safety: one thread at a time. Lifetime: ends here, or with its last context; NULL is fine.
 INFER_API void infer_session_destroy(infer_session *session);
 
-/// Works out now what the first run with inputs of these types and shapes would have to. Only `dtype`, `rank` and `shape`
-/// of the `n` inputs, in the model's order, are read.
+/// Works out now what the first run with inputs of these types and shapes would have to. Only `dtype`, `rank` and
+/// `shape` of the `n` inputs, in the model's order, are read.
 /// Thread-safety: any thread. Lifetime: nothing is kept.
 INFER_API infer_status infer_session_prepare(const infer_session *session, const infer_tensor *inputs, size_t n);
 
-/// Runs the model: reads `n` inputs, writes `m` outputs, both in the model's order. The memory of an output must not overlap
-/// any other. After the first run with inputs of some shapes, runs that write to the caller's memory allocate nothing.
+/// Runs the model: reads `n` inputs, writes `m` outputs, both in the model's order. The memory of an output must not
+/// overlap any other. After the first run with inputs of some shapes, runs into the caller's memory allocate nothing.
 /// INFER_ERROR_BUFFER_TOO_SMALL also writes `rank`, `shape` and `byte_len` of the outputs that have too little room.
 /// Thread-safety: any thread, also at the same time. Lifetime: tensors are used during the call only.
 INFER_API infer_status infer_session_run(const infer_session *session, const infer_run_options *options,
@@ -429,8 +430,8 @@ INFER_API void infer_context_destroy(infer_context *context);
 /// Thread-safety: one thread at a time. Lifetime: the struct is copied; runs read `data` until it is bound anew.
 INFER_API infer_status infer_context_set_input(infer_context *context, size_t index, const infer_tensor *tensor);
 
-/// Binds output `index` to memory of the caller's, described as for infer_session_run(). NULL unbinds it: the context then
-/// has memory of its own for it.
+/// Binds output `index` to memory of the caller's, described as for infer_session_run(). NULL unbinds it: the context
+/// then has memory of its own for it.
 /// Thread-safety: one thread at a time. Lifetime: the struct is copied; runs write `data` until it is bound anew.
 INFER_API infer_status infer_context_set_output(infer_context *context, size_t index, const infer_tensor *tensor);
 

@@ -58,8 +58,8 @@ pub unsafe extern "C" fn infer_context_set_input(
     })
 }
 
-/// Binds output `index` to memory of the caller's, described as for infer_session_run(). NULL unbinds it: the context then
-/// has memory of its own for it.
+/// Binds output `index` to memory of the caller's, described as for infer_session_run(). NULL unbinds it: the context
+/// then has memory of its own for it.
 /// Thread-safety: one thread at a time. Lifetime: the struct is copied; runs write `data` until it is bound anew.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_context_set_output(

@@ -32,6 +32,7 @@ mod context;
 mod arguments;
 mod bindings;
 mod ffi;
+mod layout;
 mod memory;
 mod ports;
 mod sized;

@@ -95,8 +95,8 @@ pub unsafe extern "C" fn infer_model_options_set_mode(
     })
 }
 
-/// Whether opening also compares the weights with their checksums (1), which reads the whole file, or not (0). All else in
-/// the file is always checked.
+/// Whether opening also compares the weights with their checksums (1), which reads the whole file, or not (0). All else
+/// in the file is always checked.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_model_options_set_verify(
@@ -149,9 +149,9 @@ pub unsafe extern "C" fn infer_model_open_fd(
     })
 }
 
-/// Opens the model in `len` bytes of the caller's memory. `release` (NULL: none) is called with `user_data` once the bytes
-/// are not needed any more, on whatever thread destroys their last user; if opening fails, it is not called. Weights are
-/// used in place if `data` is 64-byte aligned, unless INFER_OPEN_COPY is set.
+/// Opens the model in `len` bytes of the caller's memory. `release` (NULL: none) is called with `user_data` once the
+/// bytes are not needed any more, on whatever thread destroys their last user; if opening fails, it is not called.
+/// Weights are used in place if `data` is 64-byte aligned, unless INFER_OPEN_COPY is set.
 /// Thread-safety: any thread. Lifetime: as infer_model_open(); `data` must stay unchanged until `release`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_model_open_memory(

@@ -1,6 +1,7 @@
 //! # Runtime
 //!
-//! Optional: threads and a logger that several models share. Sessions of models opened without one start their own threads.
+//! Optional: threads and a logger that several models share. Sessions of models opened without one start their own
+//! threads.
 
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
@@ -31,8 +32,8 @@ pub const INFER_LOG_WARNING: infer_log_level = 2;
 /// What is opened, prepared and closed.
 pub const INFER_LOG_INFO: infer_log_level = 3;
 
-/// Receives a message, which lasts until the function returns. It may be called on any thread that calls the library, and
-/// must not call the library.
+/// Receives a message, which lasts until the function returns. It may be called on any thread that calls the library,
+/// and must not call the library.
 pub type infer_log_callback =
     Option<unsafe extern "C" fn(user_data: *mut c_void, level: infer_log_level, message: *const c_char)>;
 
@@ -56,8 +57,8 @@ pub unsafe extern "C" fn infer_runtime_options_destroy(options: *mut infer_runti
     unsafe { ffi::destroy(options) }
 }
 
-/// Number of threads that work on a run, the calling one among them: at most 1024; 0 = as many as this process may use. The
-/// results are the same bits for any number.
+/// Number of threads that work on a run, the calling one among them: at most 1024; 0 = as many as this process may use.
+/// The results are the same bits for any number.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_runtime_options_set_threads(

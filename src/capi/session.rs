@@ -1,7 +1,7 @@
 //! # Session
 //!
-//! A model prepared for a device: kernels chosen, threads started. Any number of threads may run it at once; one that finds
-//! the session's threads busy works alone, with the same results.
+//! A model prepared for a device: kernels chosen, threads started. Any number of threads may run it at once; one that
+//! finds the session's threads busy works alone, with the same results.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,8 +67,8 @@ pub unsafe extern "C" fn infer_session_options_set_threads(
     })
 }
 
-/// Where the model runs; `id` tells one of several such devices. If that device cannot be had, infer_session_create() fails
-/// (`fallback` 0), or logs why and takes the processor (1).
+/// Where the model runs; `id` tells one of several such devices. If that device cannot be had, infer_session_create()
+/// fails (`fallback` 0), or logs why and takes the processor (1).
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_session_options_set_device(
@@ -146,8 +146,8 @@ pub unsafe extern "C" fn infer_session_destroy(session: *mut infer_session) {
     unsafe { ffi::destroy(session) }
 }
 
-/// Works out now what the first run with inputs of these types and shapes would have to. Only `dtype`, `rank` and `shape`
-/// of the `n` inputs, in the model's order, are read.
+/// Works out now what the first run with inputs of these types and shapes would have to. Only `dtype`, `rank` and
+/// `shape` of the `n` inputs, in the model's order, are read.
 /// Thread-safety: any thread. Lifetime: nothing is kept.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_session_prepare(
@@ -164,8 +164,8 @@ pub unsafe extern "C" fn infer_session_prepare(
     })
 }
 
-/// Runs the model: reads `n` inputs, writes `m` outputs, both in the model's order. The memory of an output must not overlap
-/// any other. After the first run with inputs of some shapes, runs that write to the caller's memory allocate nothing.
+/// Runs the model: reads `n` inputs, writes `m` outputs, both in the model's order. The memory of an output must not
+/// overlap any other. After the first run with inputs of some shapes, runs into the caller's memory allocate nothing.
 /// INFER_ERROR_BUFFER_TOO_SMALL also writes `rank`, `shape` and `byte_len` of the outputs that have too little room.
 /// Thread-safety: any thread, also at the same time. Lifetime: tensors are used during the call only.
 #[unsafe(no_mangle)]

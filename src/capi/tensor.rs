@@ -19,10 +19,10 @@ pub const INFER_TENSOR_STRIDED: u32 = 1;
 /// Description of a tensor's memory; start with INFER_TENSOR_INIT. It owns nothing unless `owner` is set.
 ///
 /// An input is only read; `capacity` and `owner` do not matter.
-/// An output with `data` has room for `capacity` bytes. `dtype` is checked unless 0. The library writes `rank`, `shape` and
-/// `byte_len`; with INFER_TENSOR_STRIDED, `rank` and `shape` must be given, and be those of the result.
-/// An output without `data` is allocated by the library. infer_tensor_release() frees it; the next run that is given the
-/// tensor writes to the same memory again, or to a larger piece in its place.
+/// An output with `data` has room for `capacity` bytes. `dtype` is checked unless 0. The library writes `rank`, `shape`
+/// and `byte_len`; with INFER_TENSOR_STRIDED, `rank` and `shape` must be given, and be those of the result.
+/// An output without `data` is allocated by the library. infer_tensor_release() frees it; the next run that is given
+/// the tensor writes to the same memory again, or to a larger piece in its place.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct infer_tensor {
@@ -75,8 +75,8 @@ unsafe impl Versioned for infer_tensor {
     const SIZES: &'static [usize] = &[184];
 }
 
-/// What a model expects as an input or delivers as an output; start with INFER_TENSOR_INFO_INIT. Extents of the same name are
-/// equal.
+/// What a model expects as an input or delivers as an output; start with INFER_TENSOR_INFO_INIT. Extents of the same
+/// name are equal.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct infer_tensor_info {
@@ -106,8 +106,8 @@ unsafe impl Versioned for infer_tensor_info {
     const SIZES: &'static [usize] = &[280];
 }
 
-/// Frees what the library has allocated for a tensor, and clears the members that tell of it. A tensor that the library has
-/// not allocated, and NULL, are left alone.
+/// Frees what the library has allocated for a tensor, and clears the members that tell of it. A tensor that the library
+/// has not allocated, and NULL, are left alone.
 /// Thread-safety: one thread at a time per tensor. Lifetime: `data` is gone; the struct is the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_tensor_release(tensor: *mut infer_tensor) {
