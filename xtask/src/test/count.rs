@@ -39,6 +39,13 @@ impl Counts {
         Counts { passed: after(file, "tests=\"").saturating_sub(failed + skipped), failed, skipped }
     }
 
+    /// `12 passed, 3 failed, 4 skipped`, the last such line.
+    pub fn plain(output: &str) -> Counts {
+        let line =
+            output.lines().rfind(|line| line.contains(" passed, ") && line.contains(" failed")).unwrap_or_default();
+        Counts { passed: before(line, "passed"), failed: before(line, "failed"), skipped: before(line, "skipped") }
+    }
+
     /// Python's unittest: `Ran 12 tests in 0.1s`, then `OK` or `FAILED (failures=1, errors=2, skipped=3)`.
     pub fn unittest(output: &str) -> Counts {
         let ran = output.lines().rfind(|line| line.starts_with("Ran ")).map_or(0, |line| before(line, "test"));
@@ -87,6 +94,7 @@ mod tests {
         assert_eq!(Counts::cargo(cargo), Counts { passed: 7, failed: 3, skipped: 1 });
         let junit = "<testsuite name=\"x\"\n\ttests=\"12\"\n\tfailures=\"3\"\n\tdisabled=\"0\"\n\tskipped=\"1\">";
         assert_eq!(Counts::junit(junit), Counts { passed: 8, failed: 3, skipped: 1 });
+        assert_eq!(Counts::plain("x\n9 passed, 1 failed, 2 skipped\n"), Counts { passed: 9, failed: 1, skipped: 2 });
         let python = "Ran 12 tests in 0.1s\n\nFAILED (failures=1, errors=2, skipped=3)\n";
         assert_eq!(Counts::unittest(python), Counts { passed: 6, failed: 3, skipped: 3 });
         assert_eq!(Counts::unittest("Ran 1 test in 0.1s\n\nOK\n"), Counts { passed: 1, failed: 0, skipped: 0 });

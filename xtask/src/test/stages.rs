@@ -1,5 +1,7 @@
 //! The stages in the order in which they run: cheap ones first, then what needs the release build.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use super::count::Counts;
@@ -27,6 +29,7 @@ const ALL: &[Stage] = &[
     Stage { name: "program of the readme", quick: false, input: "include/infer.h", run: native::readme },
     Stage { name: "valgrind", quick: false, input: "examples/c/digits.c", run: native::valgrind },
     Stage { name: "python tests", quick: false, input: "python/tests", run: python_tests },
+    Stage { name: "onnx suite", quick: false, input: "tests/onnx", run: onnx_suite },
 ];
 
 fn format() -> Result<Counts> {
@@ -74,16 +77,25 @@ fn package() -> Result<Counts> {
     dist::dist(&root().join("dist")).map(|()| Counts::ONE)
 }
 
-/// The binding against the installed library, with numpy from the project's own Python environment.
+/// The binding against the installed library.
 fn python_tests() -> Result<Counts> {
-    tools::pip_install(&["numpy", "onnx"])?;
-    let mut tests = command(tools::python()?);
-    tests
-        .args(["-m", "unittest", "discover", "--start-directory", "python/tests"])
-        .env("PYTHONPATH", root().join("python"));
     // unittest reports on its standard error.
-    let output = tests.output()?;
+    let output = python()?.args(["-m", "unittest", "discover", "--start-directory", "python/tests"]).output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     println!("{text}");
     Ok(Counts::unittest(&text).of_run(output.status.success()))
+}
+
+/// The cases of the ONNX test suite that have passed before.
+fn onnx_suite() -> Result<Counts> {
+    let (succeeded, output) = shell::tee(python()?.arg("tests/onnx/suite.py"))?;
+    Ok(Counts::plain(&output).of_run(succeeded))
+}
+
+/// An interpreter that has what the Python tests need, and finds the binding and what is installed.
+fn python() -> Result<Command> {
+    tools::pip_install(&["--requirement", "tests/onnx/requirements.txt"])?;
+    let mut python = command(tools::python()?);
+    python.env("PYTHONPATH", root().join("python")).env("INFER_CLI", root().join("dist/bin/infer"));
+    Ok(python)
 }
