@@ -6,6 +6,7 @@ use super::{ConvArgs, InputLayout};
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, panels};
 use crate::cpu::parts::even;
+use crate::cpu::simd::{Machine, Work};
 use crate::cpu::{Isa, scratch};
 use crate::error::Result;
 use std::ptr;
@@ -16,6 +17,7 @@ const COPY_PART: usize = 16 << 10;
 /// A convolution by matrix products, one for each group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dense {
+    isa: Isa,
     shape: ConvShape,
     output: Spatial,
     gemm: Gemm,
@@ -44,7 +46,7 @@ impl Dense {
             if whole_rows { (kd * kh, kw * shape.group_in()) } else { (kd * kh * kw, shape.group_in()) };
         let pixels = shape.batch * output.iter().product::<usize>();
         let gemm = Gemm::new(isa, GemmShape { m: pixels, n: shape.group_out(), segments, depth })?;
-        Ok(Dense { shape: *shape, output, gemm, stride, copy, whole_rows })
+        Ok(Dense { isa, shape: *shape, output, gemm, stride, copy, whole_rows })
     }
 
     pub fn phases(&self) -> usize {
@@ -144,38 +146,76 @@ impl Dense {
         for row in even(self.copied_rows(), self.copy_parts(), part) {
             // SAFETY: the row lies inside the shared memory, and belongs to this part.
             let to = unsafe {
-                scratch::slice::<f32>(shared.cast::<f32>().add(row * self.copied_row()).cast(), self.copied_row())
+                let first = shared.cast::<f32>().add(row * self.copied_row());
+                std::slice::from_raw_parts_mut(first, self.copied_row())
             };
             to[..begin].fill(0.0);
             to[end..].fill(0.0);
-            let pixels = to[begin..end].chunks_exact_mut(channels.max(1));
-            if let Some(stride) = self.stride {
-                for (i, pixel) in pixels.enumerate() {
-                    // SAFETY: pixel i of the row lies inside the input.
-                    let from =
-                        unsafe { std::slice::from_raw_parts(args.input.add((row * width + i) * stride), channels) };
-                    pixel.copy_from_slice(from);
+            let (image, line) = (row / (depth * height), row % (depth * height));
+            let (first, pixel, channel) = match self.stride {
+                Some(stride) => (row * width * stride, stride, 1),
+                None => (image * channels * plane + line * width, 1, plane),
+            };
+            let from = args.input.wrapping_add(first);
+            self.isa.dispatch(Gather { from, pixel, channel, channels, to: &mut to[begin..end] });
+        }
+    }
+}
+
+/// Makes pixels of elements that are `pixel` and `channel` apart. Made by [`Dense::run_copy`] only, whose caller answers
+/// for the pointer.
+struct Gather<'a> {
+    from: *const f32,
+    pixel: usize,
+    channel: usize,
+    channels: usize,
+    to: &'a mut [f32],
+}
+
+impl Work for Gather<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<M: Machine>(self) {
+        // Constant channel counts become shuffles of vectors.
+        match self.channels {
+            1 => self.pixels::<1>(),
+            2 => self.pixels::<2>(),
+            3 => self.pixels::<3>(),
+            4 => self.pixels::<4>(),
+            _ => {
+                for (i, pixel) in self.to.chunks_exact_mut(self.channels.max(1)).enumerate() {
+                    for (c, x) in pixel.iter_mut().enumerate() {
+                        // SAFETY: the promise of the maker.
+                        *x = unsafe { *self.from.add(i * self.pixel + c * self.channel) };
+                    }
                 }
-            } else {
-                let (image, line) = (row / (depth * height), row % (depth * height));
-                // SAFETY: the row of the first channel lies inside the input, as do those of the other channels.
-                let from = unsafe { args.input.add(image * channels * plane + line * width) };
-                // SAFETY: as above.
-                unsafe { interleave(from, plane, pixels) };
             }
         }
     }
 }
 
-/// Gathers pixels from planes of `plane` elements.
-///
-/// # Safety
-/// `from` is followed, in each plane, by an element for each pixel.
-unsafe fn interleave<'a>(from: *const f32, plane: usize, pixels: impl Iterator<Item = &'a mut [f32]>) {
-    for (i, pixel) in pixels.enumerate() {
-        for (channel, x) in pixel.iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
-            *x = unsafe { *from.add(channel * plane + i) };
+impl Gather<'_> {
+    #[inline(always)]
+    fn pixels<const N: usize>(self) {
+        let pixels = self.to.as_chunks_mut::<N>().0;
+        if self.pixel != 1 {
+            for (i, pixel) in pixels.iter_mut().enumerate() {
+                for (c, x) in pixel.iter_mut().enumerate() {
+                    // SAFETY: the promise of the maker.
+                    *x = unsafe { *self.from.add(i * self.pixel + c * self.channel) };
+                }
+            }
+            return;
+        }
+        let len = pixels.len();
+        // SAFETY: the promise of the maker: a row of each plane has an element for each pixel.
+        let planes: [&[f32]; N] =
+            std::array::from_fn(|c| unsafe { std::slice::from_raw_parts(self.from.add(c * self.channel), len) });
+        for (i, pixel) in pixels.iter_mut().enumerate() {
+            for c in 0..N {
+                pixel[c] = planes[c][i];
+            }
         }
     }
 }
