@@ -86,6 +86,24 @@ pub trait Vector: Copy + 'static {
     }
 }
 
+/// Asks for the cache line at any address, in the first-level cache.
+#[inline(always)]
+pub(super) fn prefetch_near(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch_near(address);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Asks for the cache line at any address, in the second-level cache.
+#[inline(always)]
+pub(super) fn prefetch_far(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch_far(address);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// A computation that [`Isa::dispatch`] compiles for every instruction set.
 pub trait Work {
     /// The result of the computation.

@@ -5,7 +5,7 @@
 #![allow(clippy::needless_range_loop, reason = "loops over registers are unrolled by constant index")]
 
 use crate::cpu::Isa;
-use crate::cpu::simd::Vector;
+use crate::cpu::simd::{Vector, prefetch_far, prefetch_near};
 
 use super::scalar;
 #[cfg(target_arch = "x86_64")]
@@ -75,6 +75,8 @@ pub(super) struct Tile {
     pub b: *const f32,
     /// Elements from one panel to the next.
     pub panel_stride: usize,
+    /// What will be read next as `b`, or any address: fetched into the second-level cache on the way.
+    pub next_b: *const f32,
     pub c: *mut f32,
     pub c_stride: usize,
     /// Valid columns; what lies beyond them in C, addend and bias is not touched.
@@ -112,6 +114,12 @@ pub(super) unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(t:
     unsafe {
         let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
         let mut b = t.b;
+        let mut next_b = t.next_b;
+        for_rows!(r < ROWS {
+            for v in (0..VECTORS).step_by(PANEL / V::LANES) {
+                prefetch_near(t.c.wrapping_add(r * t.c_stride + v * V::LANES));
+            }
+        });
         for segment in 0..t.segments {
             let table = t.rows.add(segment * t.row_stride);
             let mut rows = [t.b; ROWS];
@@ -121,6 +129,10 @@ pub(super) unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(t:
                 for step in 0..4 {
                     accumulate(&mut sums, &rows, k + step, b.add(step * PANEL), t.panel_stride);
                 }
+                for panel in 0..(VECTORS * V::LANES).div_ceil(PANEL) {
+                    prefetch_far(next_b.wrapping_add(panel * t.panel_stride));
+                }
+                next_b = next_b.wrapping_add(PANEL);
                 b = b.add(4 * PANEL);
                 k += 4;
             }

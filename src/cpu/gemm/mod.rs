@@ -230,6 +230,10 @@ impl Gemm {
         let block = &pass.block;
         let first_k = block.first_segment * depth + block.offset;
         let tiles = rows.len().div_ceil(self.micro.rows);
+        let this_b = b.wrapping_add(panel * PANEL * k + first_k * PANEL);
+        // Each of the first four tiles fetches a quarter of the next panels: a line for every four steps of K.
+        let next_b = this_b.wrapping_add(self.group * PANEL * k);
+        let quarter = block.segments * block.depth / 4 * PANEL;
         let cols = columns(n, panel, group);
         for tile in 0..tiles {
             let tile_rows = even(rows.len(), tiles, tile);
@@ -243,7 +247,8 @@ impl Gemm {
                     offset: pass.offset + block.offset,
                     segments: block.segments,
                     depth: block.depth,
-                    b: b.add(panel * PANEL * k + first_k * PANEL),
+                    b: this_b,
+                    next_b: if tile < 4 { next_b.wrapping_add(tile * quarter) } else { this_b },
                     panel_stride: k * PANEL,
                     c: out.data.add(row * out.stride + column),
                     c_stride: out.stride,

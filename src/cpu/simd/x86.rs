@@ -16,6 +16,18 @@ fn first16(n: usize) -> __mmask16 {
     (1 << n) - 1
 }
 
+#[inline(always)]
+pub(super) fn prefetch_near(address: *const f32) {
+    // SAFETY: a hint, for which any address will do; part of every x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+}
+
+#[inline(always)]
+pub(super) fn prefetch_far(address: *const f32) {
+    // SAFETY: as above.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+}
+
 macro_rules! vector {
     (
         $type:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident,
