@@ -1,5 +1,6 @@
 //! Graph passes, in the order in which they run. The verifier runs after each.
 
+mod captures;
 mod dead_code;
 mod epilogues;
 mod pack;
@@ -19,6 +20,7 @@ pub type Pass = fn(Program) -> Result<Program>;
 /// All passes, in order.
 pub const PIPELINE: &[(&str, Pass)] = &[
     ("dead_code", dead_code::run),
+    ("captures", captures::run),
     ("layout", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD])),
     ("epilogues", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD, epilogues::FUSE])),
     ("first_convolution", |p| rewrite(p, &[transposes::LAST])),
