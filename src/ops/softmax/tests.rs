@@ -1,6 +1,6 @@
 use super::*;
 use crate::ops::Tensor;
-use crate::ops::testing::{Random, as_f64, check_close, infer_error, round_trip, tensor};
+use crate::ops::testing::{Random, as_f64, check_close, infer_error, tensor};
 
 /// Element by element, in f64.
 fn reference(kind: SoftmaxKind, x: &Tensor, axis: usize) -> Tensor {
@@ -52,8 +52,13 @@ fn large_and_infinite_elements() {
 }
 
 #[test]
-fn attributes_and_errors() {
-    round_trip(Softmax { kind: SoftmaxKind::LogSoftmax, axis: -2 });
+fn errors() {
     let x = tensor(DType::I32, &[2], &[0.0, 1.0]);
     assert!(infer_error(Softmax { kind: SoftmaxKind::Softmax, axis: 0 }, &[&x]).contains("floating-point"));
+}
+
+#[cfg(feature = "write")]
+#[test]
+fn attributes_survive_a_file() {
+    crate::ops::testing::round_trip(Softmax { kind: SoftmaxKind::LogSoftmax, axis: -2 });
 }
