@@ -4,8 +4,10 @@ use crate::builder::Builder;
 use infer::error::Result;
 use infer::graph::ValueId;
 use infer::ops::binary::BinaryKind;
-use infer::ops::{Binary, Concat, Expand, Gather, Reshape, Shape, Slice};
-use infer::tensor::Dim;
+use infer::ops::reduce::ReduceKind;
+use infer::ops::unary::UnaryKind;
+use infer::ops::{Binary, Concat, Expand, Gather, Reduce, Reshape, Shape, Slice, Unary};
+use infer::tensor::{DType, Dim};
 
 /// One extent of a value.
 pub type Extent = (ValueId, usize);
@@ -40,6 +42,28 @@ impl Builder<'_> {
     /// a / b.
     pub fn div(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
         self.binary(BinaryKind::Div, a, b)
+    }
+
+    /// A function of one tensor.
+    pub fn unary(&mut self, kind: UnaryKind, x: ValueId) -> Result<ValueId> {
+        self.emit1(Unary::from(kind), &[x])
+    }
+
+    /// `x` reduced over axes, which stay with extent 1 if `keep`.
+    pub fn reduce(&mut self, kind: ReduceKind, x: ValueId, axes: &[usize], keep: bool) -> Result<ValueId> {
+        let axes = axes.iter().map(|&a| a as i64).collect();
+        self.emit1(Reduce { kind, axes, keep_dims: keep }, &[x])
+    }
+
+    /// `x` as another element type.
+    pub fn cast(&mut self, x: ValueId, to: DType) -> Result<ValueId> {
+        if self.dtype(x) == to { Ok(x) } else { Err(infer::error::Error::unsupported("Cast")) }
+    }
+
+    /// Elements of `x` where the condition holds, of `y` where it does not.
+    pub fn select(&mut self, condition: ValueId, x: ValueId, y: ValueId) -> Result<ValueId> {
+        let _ = (condition, x, y);
+        Err(infer::error::Error::unsupported("Where"))
     }
 
     /// The tensors one after another along an axis.

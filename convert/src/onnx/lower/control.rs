@@ -95,7 +95,7 @@ impl Cx<'_> {
     }
 
     /// The one element of a tensor as a scalar.
-    fn single(&mut self, x: ValueId) -> Result<ValueId> {
+    pub fn single(&mut self, x: ValueId) -> Result<ValueId> {
         if self.b.rank(x) == 0 { Ok(x) } else { self.b.reshape(x, &[]) }
     }
 }

@@ -28,7 +28,7 @@ fn groups(n: &Node) -> Result<u32> {
 
 impl Cx<'_> {
     /// Spatial extents of `x`, which must have `rank` of them behind batch and channels.
-    fn spatial(&self, x: ValueId, rank: usize) -> Result<Vec<Dim>> {
+    pub fn spatial(&self, x: ValueId, rank: usize) -> Result<Vec<Dim>> {
         let dims = self.b.dims(x);
         if dims.len() != rank + 2 {
             let ty = self.b.ty(x);

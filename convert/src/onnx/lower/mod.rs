@@ -1,15 +1,23 @@
 //! From ONNX nodes to our operators: one function per ONNX operator, found in [`TABLES`].
 
+mod axes;
 mod binary;
 mod body;
 mod control;
 mod conv;
 mod einsum;
+mod fill;
 mod matmul;
+mod norm;
+mod pad;
+mod pool;
+mod reduce;
 mod scan;
 mod sequence;
 mod shape;
 mod slice;
+mod softmax;
+mod unary;
 mod window;
 
 use super::model::{Graph, Model, Node, Port, Value};
@@ -32,11 +40,18 @@ const TABLES: &[Table] = &[
     control::TABLE,
     conv::TABLE,
     einsum::TABLE,
+    fill::TABLE,
     matmul::TABLE,
+    norm::TABLE,
+    pad::TABLE,
+    pool::TABLE,
+    reduce::TABLE,
     scan::TABLE,
     sequence::TABLE,
     shape::TABLE,
     slice::TABLE,
+    softmax::TABLE,
+    unary::TABLE,
 ];
 
 /// What a lowering works with.

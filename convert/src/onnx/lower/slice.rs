@@ -85,8 +85,15 @@ impl Cx<'_> {
         Ok(out)
     }
 
-    /// A Slice along axes that are known only when the model runs: one along all axes, whose bounds are scattered.
-    fn slice_by(&mut self, _bounds: &[Option<ValueId>], _axes: ValueId) -> Result<Vec<ValueId>> {
-        Err(Error::unsupported("axes that are not constant"))
+    /// A Slice along axes that are known only when the model runs: one along all axes.
+    fn slice_by(&mut self, bounds: &[Option<ValueId>], axes: ValueId) -> Result<Vec<ValueId>> {
+        let &[Some(x), Some(starts), Some(ends), steps] = bounds else {
+            return Err(Error::internal("a Slice without bounds"));
+        };
+        let rank = self.b.rank(x);
+        let starts = self.spread(axes, rank, starts, 0)?;
+        let ends = self.spread(axes, rank, ends, i64::MAX)?;
+        let steps = steps.map(|steps| self.spread(axes, rank, steps, 1)).transpose()?;
+        self.b.emit(Slice::default(), trim(&[Some(x), Some(starts), Some(ends), steps]))
     }
 }
