@@ -34,6 +34,9 @@ const UNSAFE: &[&str] = &[
     "src/ops/matmul/operands.rs",
     "src/ops/conv/f32.rs",
     "src/ops/pool/f32.rs",
+    "src/ops/attention/blocks.rs",
+    "src/ops/attention/cache.rs",
+    "src/ops/attention/rows.rs",
 ];
 
 const GENERATED: [&str; 1] = ["src/schema/model_generated.rs"];

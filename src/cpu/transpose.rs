@@ -52,6 +52,20 @@ pub fn transpose<T: Element>(
     unsafe { job.run(isa) }
 }
 
+/// Writes the transpose of a matrix of `n` rows, which begin `stride` elements apart, to contiguous rows of `n` elements.
+/// Panics if the matrix lacks an element.
+pub(crate) fn transpose_into<T: Element>(from: &[T], stride: usize, n: usize, to: &mut [T]) {
+    let rows = to.len().checked_div(n).unwrap_or(0);
+    if rows == 0 {
+        return;
+    }
+    let end = stride.checked_mul(n - 1).and_then(|last| last.checked_add(rows));
+    assert!(end.is_some_and(|end| end <= from.len()), "the matrix reaches outside its memory");
+    let job = Job { src: from.as_ptr(), stride, dst: to.as_mut_ptr(), dst_stride: n, rows, cols: n };
+    // SAFETY: all elements of the matrix were just checked to be there, and `to` has those of its transpose.
+    unsafe { job.run(Isa::Scalar) }
+}
+
 /// Interleaves `N` source rows; false if the destination rows are not contiguous.
 fn interleave<T: Element, const N: usize>(
     isa: Isa,

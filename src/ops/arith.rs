@@ -59,15 +59,36 @@ impl Arith for f64 {
 
 /// A floating-point type that kernels compute in.
 pub trait Real:
-    Arith + Number + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+    Arith + Number + PartialOrd + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
 {
     /// `self` to the power of `exponent`, for positive `self`.
     fn power<M: Machine>(self, exponent: f32) -> Self;
     /// The absolute value.
     fn magnitude(self) -> Self;
+    /// e to the power of `self`.
+    fn exponential<M: Machine>(self) -> Self;
+    /// The hyperbolic tangent.
+    fn hyperbolic_tangent<M: Machine>(self) -> Self;
+    /// Whether it is not a number.
+    fn is_nan(self) -> bool;
 }
 
 impl Real for f32 {
+    #[inline(always)]
+    fn exponential<M: Machine>(self) -> Self {
+        math::exp::<M>(self)
+    }
+
+    #[inline(always)]
+    fn hyperbolic_tangent<M: Machine>(self) -> Self {
+        math::tanh::<M>(self)
+    }
+
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.is_nan()
+    }
+
     #[inline(always)]
     fn power<M: Machine>(self, exponent: f32) -> Self {
         math::exp::<M>(exponent * math::log::<M>(self))
@@ -80,6 +101,21 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    #[inline(always)]
+    fn exponential<M: Machine>(self) -> Self {
+        self.exp()
+    }
+
+    #[inline(always)]
+    fn hyperbolic_tangent<M: Machine>(self) -> Self {
+        self.tanh()
+    }
+
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.is_nan()
+    }
+
     #[inline(always)]
     fn power<M: Machine>(self, exponent: f32) -> Self {
         self.powf(exponent.into())
@@ -94,52 +130,80 @@ impl Real for f64 {
 /// Sums kept apart in a long sum, so that it vectorises and rounding errors stay small.
 const LANES: usize = 64;
 
-/// A sum over `$x` of `$term`, an expression in an element and the sum so far.
+/// Folds `$x`, optionally together with `$y`, by `$fold`, an expression in an element (of each) and the result so far,
+/// which begins as `$start`; results of the lanes are folded by `$join`.
 macro_rules! lanes {
-    ($x:expr, |$element:ident, $sum:ident| $term:expr) => {{
-        let mut sums = [T::default(); LANES];
-        let (blocks, rest) = $x.as_chunks::<LANES>();
-        for block in blocks {
+    ($x:expr, $start:expr, |$element:ident, $so_far:ident| $fold:expr, $join:expr) => {
+        lanes!($x, $x, $start, |$element, _unused, $so_far| $fold, $join)
+    };
+    ($x:expr, $y:expr, $start:expr, |$a:ident, $b:ident, $so_far:ident| $fold:expr, $join:expr) => {{
+        let mut lanes = [$start; LANES];
+        let (x_blocks, x_rest) = $x.as_chunks::<LANES>();
+        let (y_blocks, y_rest) = $y.as_chunks::<LANES>();
+        for (x, y) in x_blocks.iter().zip(y_blocks) {
             for i in 0..LANES {
-                let ($element, $sum) = (block[i], sums[i]);
-                sums[i] = $term;
+                let ($a, $b, $so_far) = (x[i], y[i], lanes[i]);
+                lanes[i] = $fold;
             }
         }
-        for (i, &$element) in rest.iter().enumerate() {
-            let $sum = sums[i];
-            sums[i] = $term;
+        for ((lane, &$a), &$b) in lanes.iter_mut().zip(x_rest).zip(y_rest) {
+            let $so_far = *lane;
+            *lane = $fold;
         }
-        tree(sums)
+        tree(lanes, $join)
     }};
 }
 
 /// Σ x.
 #[inline(always)]
 pub fn sum<T: Real>(x: &[T]) -> T {
-    lanes!(x, |x, sum| sum + x)
+    lanes!(x, T::default(), |x, sum| sum + x, |a, b| a + b)
 }
 
 /// Σ |x|.
 #[inline(always)]
 pub fn sum_of_absolutes<T: Real>(x: &[T]) -> T {
-    lanes!(x, |x, sum| sum + x.magnitude())
+    lanes!(x, T::default(), |x, sum| sum + x.magnitude(), |a, b| a + b)
 }
 
 /// Σ (x - center)².
 #[inline(always)]
 pub fn sum_of_squares<T: Real, M: Machine>(x: &[T], center: T) -> T {
-    lanes!(x, |x, sum| T::mul_add::<M>(x - center, x - center, sum))
+    lanes!(x, T::default(), |x, sum| T::mul_add::<M>(x - center, x - center, sum), |a, b| a + b)
 }
 
-/// The sum of all lanes, halving their number.
+/// Σ x · y, over the shorter of the two.
 #[inline(always)]
-fn tree<T: Real>(mut sums: [T; LANES]) -> T {
+pub fn dot<T: Real, M: Machine>(x: &[T], y: &[T]) -> T {
+    let n = x.len().min(y.len());
+    let (x, y) = (&x[..n], &y[..n]);
+    lanes!(x, y, T::default(), |x, y, sum| T::mul_add::<M>(x, y, sum), |a, b| a + b)
+}
+
+/// The largest element; NaN counts as smaller than all. Minus infinity if there is none.
+#[inline(always)]
+pub fn largest<T: Real>(x: &[T]) -> T {
+    let lowest = T::from_f64(f64::NEG_INFINITY);
+    lanes!(x, lowest, |x, max| if x > max { x } else { max }, |a, b| if b > a { b } else { a })
+}
+
+/// Adds `factor · x` to `sums`.
+#[inline(always)]
+pub fn add_scaled<T: Real, M: Machine>(sums: &mut [T], factor: T, x: &[T]) {
+    for (sum, x) in sums.iter_mut().zip(x) {
+        *sum = T::mul_add::<M>(factor, *x, *sum);
+    }
+}
+
+/// Folds all lanes, halving their number.
+#[inline(always)]
+fn tree<T: Real>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     let mut width = LANES / 2;
     while width > 0 {
         for i in 0..width {
-            sums[i] = sums[i] + sums[i + width];
+            lanes[i] = join(lanes[i], lanes[i + width]);
         }
         width /= 2;
     }
-    sums[0]
+    lanes[0]
 }

@@ -199,4 +199,5 @@ ops! {
     Pad(attributes_as_pad): pad;
     Range(attributes_as_range): range;
     Norm(attributes_as_norm): norm;
+    Attention(attributes_as_attention): attention;
 }

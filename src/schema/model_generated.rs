@@ -5915,6 +5915,9 @@ impl<'a> Attention<'a> {
   pub const VT_CAUSAL: ::flatbuffers::VOffsetT = 10;
   pub const VT_SOFTCAP: ::flatbuffers::VOffsetT = 12;
   pub const VT_LAYOUT: ::flatbuffers::VOffsetT = 14;
+  pub const VT_LEFT_WINDOW: ::flatbuffers::VOffsetT = 16;
+  pub const VT_RIGHT_WINDOW: ::flatbuffers::VOffsetT = 18;
+  pub const VT_SCORES: ::flatbuffers::VOffsetT = 20;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -5926,10 +5929,13 @@ impl<'a> Attention<'a> {
     args: &'args AttentionArgs
   ) -> ::flatbuffers::WIPOffset<Attention<'bldr>> {
     let mut builder = AttentionBuilder::new(_fbb);
+    builder.add_right_window(args.right_window);
+    builder.add_left_window(args.left_window);
     builder.add_softcap(args.softcap);
     builder.add_scale(args.scale);
     builder.add_kv_heads(args.kv_heads);
     builder.add_heads(args.heads);
+    builder.add_scores(args.scores);
     builder.add_layout(args.layout);
     builder.add_causal(args.causal);
     builder.finish()
@@ -5978,6 +5984,27 @@ impl<'a> Attention<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u8>(Attention::VT_LAYOUT, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn left_window(&self) -> i32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i32>(Attention::VT_LEFT_WINDOW, Some(-1)).unwrap()}
+  }
+  #[inline]
+  pub fn right_window(&self) -> i32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i32>(Attention::VT_RIGHT_WINDOW, Some(-1)).unwrap()}
+  }
+  #[inline]
+  pub fn scores(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Attention::VT_SCORES, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Attention<'_> {
@@ -5992,6 +6019,9 @@ impl ::flatbuffers::Verifiable for Attention<'_> {
      .visit_field::<bool>("causal", Self::VT_CAUSAL, false)?
      .visit_field::<f32>("softcap", Self::VT_SOFTCAP, false)?
      .visit_field::<u8>("layout", Self::VT_LAYOUT, false)?
+     .visit_field::<i32>("left_window", Self::VT_LEFT_WINDOW, false)?
+     .visit_field::<i32>("right_window", Self::VT_RIGHT_WINDOW, false)?
+     .visit_field::<u8>("scores", Self::VT_SCORES, false)?
      .finish();
     Ok(())
   }
@@ -6003,6 +6033,9 @@ pub struct AttentionArgs {
     pub causal: bool,
     pub softcap: f32,
     pub layout: u8,
+    pub left_window: i32,
+    pub right_window: i32,
+    pub scores: u8,
 }
 impl<'a> Default for AttentionArgs {
   #[inline]
@@ -6014,6 +6047,9 @@ impl<'a> Default for AttentionArgs {
       causal: false,
       softcap: 0.0,
       layout: 0,
+      left_window: -1,
+      right_window: -1,
+      scores: 0,
     }
   }
 }
@@ -6048,6 +6084,18 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AttentionBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<u8>(Attention::VT_LAYOUT, layout, 0);
   }
   #[inline]
+  pub fn add_left_window(&mut self, left_window: i32) {
+    self.fbb_.push_slot::<i32>(Attention::VT_LEFT_WINDOW, left_window, -1);
+  }
+  #[inline]
+  pub fn add_right_window(&mut self, right_window: i32) {
+    self.fbb_.push_slot::<i32>(Attention::VT_RIGHT_WINDOW, right_window, -1);
+  }
+  #[inline]
+  pub fn add_scores(&mut self, scores: u8) {
+    self.fbb_.push_slot::<u8>(Attention::VT_SCORES, scores, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AttentionBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     AttentionBuilder {
@@ -6071,6 +6119,9 @@ impl ::core::fmt::Debug for Attention<'_> {
       ds.field("causal", &self.causal());
       ds.field("softcap", &self.softcap());
       ds.field("layout", &self.layout());
+      ds.field("left_window", &self.left_window());
+      ds.field("right_window", &self.right_window());
+      ds.field("scores", &self.scores());
       ds.finish()
   }
 }

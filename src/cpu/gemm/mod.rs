@@ -109,6 +109,8 @@ pub struct Gemm {
     blocks: DepthBlocks,
     /// Panels that a tile takes at once.
     group: usize,
+    /// Rows of each panel of B, of which the product uses K.
+    panel_rows: usize,
 }
 
 impl Gemm {
@@ -128,7 +130,7 @@ impl Gemm {
     }
 
     /// A product in a single part, of a shape whose sizes do not overflow.
-    pub(super) fn whole(isa: Isa, shape: GemmShape) -> Gemm {
+    pub(crate) fn whole(isa: Isa, shape: GemmShape) -> Gemm {
         let micro = Micro::select(isa);
         let tiles = shape.m.div_ceil(micro.rows).max(1);
         let group = micro.panels(shape.m.div_ceil(tiles).max(1)).min(panels(shape.n).max(1));
@@ -136,7 +138,12 @@ impl Gemm {
         // With one tile of rows no panel is used twice, so nothing is gained by keeping it in cache.
         let target = if shape.m > micro.rows { micro.depth } else { k.max(1) };
         let blocks = DepthBlocks::new(shape.segments, shape.depth, target);
-        Gemm { micro, shape, partition: Split { row_parts: 1, column_parts: 1 }, blocks, group }
+        Gemm { micro, shape, partition: Split { row_parts: 1, column_parts: 1 }, blocks, group, panel_rows: k }
+    }
+
+    /// The same product with a B whose panels have `rows` rows, more than are used; `b` points to the first one used.
+    pub(crate) fn in_panels_of(self, rows: usize) -> Gemm {
+        Gemm { panel_rows: rows, ..self }
     }
 
     /// The extents.
@@ -223,8 +230,8 @@ impl Gemm {
         b: *const f32,
         out: &Output,
     ) {
-        let GemmShape { n, segments, depth, .. } = self.shape;
-        let k = segments * depth;
+        let GemmShape { n, depth, .. } = self.shape;
+        let k = self.panel_rows;
         let group = self.group.min(panels(n) - panel);
         let column = panel * PANEL;
         let block = &pass.block;

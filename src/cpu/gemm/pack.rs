@@ -4,6 +4,7 @@
 //! weights packed; operands that appear at run time are packed into workspace, in parallel ranges of panels.
 
 use super::kernel::PANEL;
+use crate::cpu::transpose::transpose_into;
 use crate::error::{Error, Result};
 use std::ops::Range;
 
@@ -100,6 +101,9 @@ fn pack_columns(b: &Matrix, first: usize, columns: usize, out: &mut [f32]) {
             }
         }
         return;
+    }
+    if b.k_stride == 1 {
+        return transpose_into(b.column(first), b.n_stride, PANEL, out);
     }
     let from: [&[f32]; PANEL] = std::array::from_fn(|j| &b.column(first + j)[..last]);
     for (i, row) in out.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {

@@ -1,0 +1,311 @@
+//! Attention in f32 by matrix products over blocks of queries and keys, with a running maximum and sum (Milakov and
+//! Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135), so that scores stay in cache.
+//!
+//! Phases: past and new keys and values are joined, if they are two; they are packed, once for all heads that share them;
+//! then blocks of queries of these heads, as one matrix. Blocks of keys that no query of a block sees are left out.
+#![allow(unsafe_code, reason = "calls the matrix product driver on rows of which heads may be interleaved")]
+
+use super::cache::Cache;
+use super::shape::{Problem, Strides};
+use super::{Attention, softmax};
+use crate::cpu::Isa;
+use crate::cpu::gemm::{Gemm, GemmShape, Matrix, Output, Rows, StridedRows, pack, panels};
+use crate::cpu::simd::{Machine, Work};
+use crate::error::Result;
+use crate::ops::{Kernel, Prepare};
+use crate::tensor::{Args, Grid, PANEL};
+use std::ops::Range;
+
+/// Queries of a block, at most.
+const QUERIES: usize = 64;
+/// Keys of a block: scores of a block then fit in the second-level cache.
+const KEYS: usize = 512;
+/// Queries (of all heads that share keys) below which packing keys and values would cost more than it saves.
+const FEWEST: usize = 8;
+/// Elements packed, and multiply-adds, worth a part of their own.
+const PACK_GRAIN: usize = 32 * 1024;
+const GRAIN: usize = 128 * 1024;
+
+struct Blocks {
+    isa: Isa,
+    problem: Problem,
+    cache: Cache,
+    /// Blocks of the queries that share keys, and the queries of each, the last one excepted.
+    blocks: usize,
+    rows: usize,
+    phases: Vec<Grid>,
+}
+
+/// Whether there are enough queries.
+pub fn fits(op: &Attention, cx: &Prepare<'_>) -> bool {
+    let p = Problem::new(op, cx);
+    p.group() * p.queries >= FEWEST && p.keys > 0 && p.size > 0 && p.value_size > 0
+}
+
+/// The kernel of an attention of known shape.
+pub fn prepare(op: &Attention, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
+    let problem = Problem::new(op, cx);
+    let cache = Cache::new(&problem, cx);
+    let Problem { batch, kv_heads, keys, size, value_size, queries, .. } = problem;
+    let all = problem.group() * queries;
+    let blocks = all.div_ceil(QUERIES);
+    let rows = all.div_ceil(blocks);
+    let heads = batch * kv_heads;
+    let mut phases: Vec<Grid> = cache.grid().into_iter().collect();
+    phases.push(Grid::by_cost(heads * (panels(keys) + panels(value_size)), PANEL * size.max(keys), PACK_GRAIN));
+    phases.push(Grid::by_cost(heads * blocks, rows * keys * (size + value_size), GRAIN));
+    Ok(Box::new(Blocks { isa: cx.isa, problem, cache, blocks, rows, phases }))
+}
+
+impl Kernel for Blocks {
+    fn phases(&self) -> Vec<Grid> {
+        self.phases.clone()
+    }
+
+    fn shared_bytes(&self) -> usize {
+        self.packed() + self.problem.batch * self.problem.kv_heads * self.head_len() * size_of::<f32>()
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.floats() * size_of::<f32>() + self.rows * size_of::<*const f32>()
+    }
+
+    fn run(&self, phase: usize, args: &mut Args<'_>) -> Result<()> {
+        let (share, _) = args.ranges();
+        match self.phases.len() - phase {
+            3 => self.cache.join::<f32>(args),
+            2 => share.for_each(|piece| self.pack(piece, args)),
+            _ => {
+                let scratch = args.scratch::<f32>();
+                share.for_each(|unit| self.unit(unit, args, scratch));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Blocks {
+    /// First byte of the packed keys and values in the workspace.
+    fn packed(&self) -> usize {
+        self.cache.bytes::<f32>()
+    }
+
+    /// Elements of the packed keys of a head, and of its keys and values.
+    fn keys_len(&self) -> usize {
+        panels(self.problem.keys) * PANEL * self.problem.size
+    }
+
+    fn head_len(&self) -> usize {
+        self.keys_len() + panels(self.problem.value_size) * PANEL * self.problem.keys
+    }
+
+    /// Floats of scratch memory: scores, sums of values, maximum and sum of each row. The driver's table follows.
+    fn floats(&self) -> usize {
+        (self.rows * (self.key_block() + self.problem.value_size + 2)).next_multiple_of(PANEL)
+    }
+
+    fn key_block(&self) -> usize {
+        KEYS.min(self.problem.keys.next_multiple_of(PANEL))
+    }
+
+    /// Packs one panel: 16 keys, or 16 columns of all values of a head.
+    fn pack(&self, piece: usize, args: &Args<'_>) {
+        let Problem { keys, size, value_size, kv_heads, .. } = self.problem;
+        let pieces = panels(keys) + panels(value_size);
+        let (head, piece) = (piece / pieces, piece % pieces);
+        let (which, panel, k, start) = match piece.checked_sub(panels(keys)) {
+            None => (0, piece, size, piece * PANEL * size),
+            Some(panel) => (1, panel, keys, self.keys_len() + panel * PANEL * keys),
+        };
+        let (data, strides) = self.cache.rows::<f32>(which, args);
+        let data = &data[head / kv_heads * strides.batch + head % kv_heads * strides.head..];
+        let from = match which {
+            0 => Matrix { data, k, n: keys, k_stride: 1, n_stride: strides.row },
+            _ => Matrix { data, k, n: value_size, k_stride: strides.row, n_stride: 1 },
+        };
+        let first = self.packed() + (head * self.head_len() + start) * size_of::<f32>();
+        // SAFETY: each panel is written by one part.
+        pack(&from, panel..panel + 1, unsafe { args.shared(first, k * PANEL) });
+    }
+
+    /// One block of queries of the heads that share keys.
+    fn unit(&self, unit: usize, args: &Args<'_>, scratch: &mut [f32]) {
+        let p = &self.problem;
+        let (head, first) = (unit / self.blocks, unit % self.blocks * self.rows);
+        let (image, kv_head) = (head / p.kv_heads, head % p.kv_heads);
+        let last = (first + self.rows).min(p.group() * p.queries);
+        let packed = self.packed() + head * self.head_len() * size_of::<f32>();
+        let (floats, table) = scratch.split_at_mut(self.floats());
+        let (scores, rest) = floats.split_at_mut(self.rows * self.key_block());
+        let (sums, states) = rest.split_at_mut(self.rows * p.value_size);
+        let block = Block {
+            kernel: self,
+            image,
+            first_head: kv_head * p.group(),
+            rows: first..last.max(first),
+            length: p.length(image, args),
+            // SAFETY: written in the phase before this one.
+            packed: unsafe { args.shared(packed, self.head_len()) },
+            args,
+        };
+        block.run(Memory { scores, sums, states, table });
+    }
+}
+
+/// Scratch memory of a block.
+struct Memory<'a> {
+    scores: &'a mut [f32],
+    sums: &'a mut [f32],
+    states: &'a mut [f32],
+    table: &'a mut [f32],
+}
+
+/// A block of queries.
+struct Block<'k, 'a> {
+    kernel: &'k Blocks,
+    image: usize,
+    /// First of the heads that share keys, to which rows belong in turn.
+    first_head: usize,
+    rows: Range<usize>,
+    length: Option<usize>,
+    packed: &'k [f32],
+    args: &'k Args<'a>,
+}
+
+impl Block<'_, '_> {
+    /// Head and query of a row.
+    fn place(&self, row: usize) -> (usize, usize) {
+        let queries = self.kernel.problem.queries;
+        (self.first_head + row / queries, row % queries)
+    }
+
+    /// Keys that some query sees.
+    fn visible(&self) -> Range<usize> {
+        let each = self.rows.clone().map(|row| self.kernel.problem.visible(self.place(row).1, self.length));
+        each.filter(|keys| !keys.is_empty())
+            .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+            .unwrap_or(0..0)
+    }
+
+    fn run(&self, memory: Memory<'_>) {
+        let Memory { scores, sums, states, table } = memory;
+        let visible = self.visible();
+        let start = visible.start / PANEL * PANEL;
+        let (maxima, totals) = states.split_at_mut(self.kernel.rows);
+        maxima.fill(f32::NEG_INFINITY);
+        totals.fill(0.0);
+        sums.fill(0.0);
+        for first in (start..visible.end).step_by(KEYS) {
+            let keys = first..visible.end.min(first + KEYS);
+            self.products(&keys, scores, table);
+            let step = Step { block: self, keys: keys.clone(), scores, sums, maxima, totals };
+            self.kernel.isa.dispatch(step);
+            self.add_values(&keys, scores, sums, table);
+        }
+        self.finish(sums, totals);
+    }
+
+    /// Scores of all queries with a block of keys.
+    fn products(&self, keys: &Range<usize>, scores: &mut [f32], table: &mut [f32]) {
+        let Problem { size, heads, queries, .. } = self.kernel.problem;
+        let strides = self.kernel.problem.strides(heads, queries, size);
+        let q = &self.args.input::<f32>(0)[self.image * strides.batch..][..strides.batch];
+        let gemm = Gemm::whole(self.kernel.isa, GemmShape::matrix(self.rows.len(), keys.len(), size));
+        let b = &self.packed[keys.start * size..self.kernel.keys_len()];
+        let out = Output::new(scores.as_mut_ptr(), self.kernel.key_block());
+        let a = QueryRows { block: self, q, strides };
+        // SAFETY: `a` locates rows of Q, `b` holds the panels of these keys, and the scratch memory is of the size
+        // asked for.
+        unsafe { gemm.run_part(0, &a, b.as_ptr(), &out, table.as_mut_ptr().cast()) };
+    }
+
+    /// Adds the values of a block of keys, weighed by what has become of the scores.
+    fn add_values(&self, keys: &Range<usize>, scores: &[f32], sums: &mut [f32], table: &mut [f32]) {
+        let Problem { value_size, keys: all, .. } = self.kernel.problem;
+        let shape = GemmShape::matrix(self.rows.len(), value_size, keys.len());
+        let gemm = Gemm::whole(self.kernel.isa, shape).in_panels_of(all);
+        let b = &self.packed[self.kernel.keys_len() + keys.start * PANEL..];
+        let a = StridedRows { data: scores.as_ptr(), stride: self.kernel.key_block() };
+        let data = sums.as_mut_ptr();
+        let out = Output { residual: data, residual_stride: value_size, ..Output::new(data, value_size) };
+        // SAFETY: as for the products; the residual is the output itself.
+        unsafe { gemm.run_part(0, &a, b.as_ptr(), &out, table.as_mut_ptr().cast()) };
+    }
+
+    /// Divides by the sums of weights; a query that sees nothing gives zeros.
+    fn finish(&self, sums: &[f32], totals: &[f32]) {
+        let Problem { value_size, heads, queries, .. } = self.kernel.problem;
+        let Strides { batch, head: step, row: width } = self.kernel.problem.strides(heads, queries, value_size);
+        let out = self.args.raw_output(0);
+        for ((row, sum), total) in self.rows.clone().zip(sums.chunks_exact(value_size)).zip(totals) {
+            let (head, query) = self.place(row);
+            let first = self.image * batch + head * step + query * width;
+            assert!((first + value_size) * size_of::<f32>() <= out.byte_len());
+            // SAFETY: inside the output, checked above; every query of every head belongs to one block.
+            let to = unsafe { std::slice::from_raw_parts_mut(out.as_ptr().cast::<f32>().add(first), value_size) };
+            let share = if *total == 0.0 { 0.0 } else { 1.0 / total };
+            to.iter_mut().zip(sum).for_each(|(y, sum)| *y = sum * share);
+        }
+    }
+}
+
+/// The rows of Q of a block.
+struct QueryRows<'a> {
+    block: &'a Block<'a, 'a>,
+    q: &'a [f32],
+    strides: Strides,
+}
+
+impl Rows for QueryRows<'_> {
+    fn locate(&self, rows: Range<usize>, table: &mut [*const f32]) {
+        for (row, entry) in rows.zip(table) {
+            let (head, query) = self.block.place(self.block.rows.start + row);
+            *entry = self.q[head * self.strides.head + query * self.strides.row..].as_ptr();
+        }
+    }
+}
+
+/// Turns the scores of a block of keys into weights relative to the largest score so far.
+struct Step<'k, 'a> {
+    block: &'k Block<'k, 'a>,
+    keys: Range<usize>,
+    scores: &'k mut [f32],
+    sums: &'k mut [f32],
+    maxima: &'k mut [f32],
+    totals: &'k mut [f32],
+}
+
+impl Work for Step<'_, '_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<M: Machine>(self) {
+        let Step { block, keys, scores, sums, maxima, totals } = self;
+        let p = &block.kernel.problem;
+        let (scale, softcap) = (p.scale as f32, p.softcap as f32);
+        let stride = block.kernel.key_block();
+        for (i, row) in block.rows.clone().enumerate() {
+            let scores = &mut scores[i * stride..][..keys.len()];
+            let (head, query) = block.place(row);
+            let visible = p.visible(query, block.length);
+            let start = visible.start.clamp(keys.start, keys.end);
+            let end = visible.end.clamp(start, keys.end);
+            scores[..start - keys.start].fill(0.0);
+            scores[end - keys.start..].fill(0.0);
+            let scores = &mut scores[start - keys.start..end - keys.start];
+            softmax::cap::<f32, M>(scores, scale, softcap);
+            let mask = p.mask_row([block.image, head, query], block.args);
+            if !scores.is_empty() {
+                softmax::mask(scores, mask.keys(start..end));
+            }
+            let (max, sum) = softmax::exponentials::<f32, M>(scores, maxima[i]);
+            if max != maxima[i] {
+                let factor = crate::cpu::math::exp::<M>(maxima[i] - max);
+                totals[i] *= factor;
+                sums[i * p.value_size..][..p.value_size].iter_mut().for_each(|x| *x *= factor);
+                maxima[i] = max;
+            }
+            totals[i] += sum;
+        }
+    }
+}
