@@ -76,12 +76,13 @@ impl Work for Part<'_> {
         let (part_lines, channels) = lines.part(self.part);
         let interior = lines.interior();
         let whole = interior.start + interior.len() / PIXELS * PIXELS;
+        let pairs = whole + (interior.end - whole) / 2 * 2;
         for line in part_lines {
             // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
             unsafe {
                 let first = line * output[2];
                 let line = Line { window, step, args, bounds, rows: lines.rows(line, self.scratch), first };
-                for pixel in (0..interior.start).chain(whole..output[2]) {
+                for pixel in (0..interior.start).chain(pairs..output[2]) {
                     line.pixels::<M::Vector, 1>(
                         pixel,
                         &channels,
@@ -90,7 +91,10 @@ impl Work for Part<'_> {
                     );
                 }
                 for pixel in (interior.start..whole).step_by(PIXELS) {
-                    line.interior::<M::Vector>(pixel, &channels);
+                    line.interior::<M::Vector, PIXELS>(pixel, &channels);
+                }
+                for pixel in (whole..pairs).step_by(2) {
+                    line.interior::<M::Vector, 2>(pixel, &channels);
                 }
                 finish_rows::<M>(&args.output, first..first + output[2], channels.clone());
             }
@@ -110,19 +114,19 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// [`PIXELS`] neighbouring pixels with all taps inside. Constant extents let the compiler unroll the window's rows.
+    /// `P` neighbouring pixels with all taps inside. Constant extents let the compiler unroll the window's rows.
     #[inline(always)]
-    unsafe fn interior<V: Vector>(&self, pixel: usize, channels: &Range<usize>) {
+    unsafe fn interior<V: Vector, const P: usize>(&self, pixel: usize, channels: &Range<usize>) {
         let dense = self.window.dilation[2] == 1;
         // SAFETY: the caller's promises.
         unsafe {
             match (self.window.kernel[2], self.window.stride[2]) {
-                (3, 1) if dense => self.pixels::<V, PIXELS>(pixel, channels, 0..3, 1),
-                (3, 2) if dense => self.pixels::<V, PIXELS>(pixel, channels, 0..3, 2),
-                (5, 1) if dense => self.pixels::<V, PIXELS>(pixel, channels, 0..5, 1),
-                (5, 2) if dense => self.pixels::<V, PIXELS>(pixel, channels, 0..5, 2),
-                (7, 1) if dense => self.pixels::<V, PIXELS>(pixel, channels, 0..7, 1),
-                (kernel, stride) => self.pixels::<V, PIXELS>(pixel, channels, 0..kernel, stride),
+                (3, 1) if dense => self.pixels::<V, P>(pixel, channels, 0..3, 1),
+                (3, 2) if dense => self.pixels::<V, P>(pixel, channels, 0..3, 2),
+                (5, 1) if dense => self.pixels::<V, P>(pixel, channels, 0..5, 1),
+                (5, 2) if dense => self.pixels::<V, P>(pixel, channels, 0..5, 2),
+                (7, 1) if dense => self.pixels::<V, P>(pixel, channels, 0..7, 1),
+                (kernel, stride) => self.pixels::<V, P>(pixel, channels, 0..kernel, stride),
             }
         }
     }
