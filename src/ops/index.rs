@@ -2,7 +2,7 @@
 
 use super::Inputs;
 use crate::error::{Error, Result};
-use crate::tensor::{DType, Element};
+use crate::tensor::{DType, Dims, Element};
 
 /// An element type of indices.
 pub trait Index: Element + Into<i64> {}
@@ -32,5 +32,43 @@ pub fn expect_indices(inputs: &Inputs<'_>, input: usize) -> Result<()> {
     match inputs.get(input)?.dtype {
         DType::I32 | DType::I64 => Ok(()),
         dtype => Err(Error::dtype(format!("input {input} is {dtype}; indices are i64 or i32"))),
+    }
+}
+
+/// Tuples of indices, each of which selects a slice of a tensor.
+#[derive(Clone, Copy)]
+pub struct Tuples {
+    /// The first axis that indices count along, and how many follow.
+    first: usize,
+    axes: usize,
+    dims: Dims,
+}
+
+impl Tuples {
+    /// Tuples for the `axes` axes of a tensor of shape `dims` from axis `first` on.
+    pub fn new(dims: &Dims, first: usize, axes: usize) -> Self {
+        Tuples { first, axes, dims: *dims }
+    }
+
+    /// Elements of a slice.
+    pub fn slice_len(&self) -> usize {
+        self.dims[self.first + self.axes..].iter().product()
+    }
+
+    /// Number of slices that tuples select from.
+    pub fn slices(&self) -> usize {
+        self.dims[self.first..self.first + self.axes].iter().product()
+    }
+
+    /// The slice that tuple `tuple` of `indices` selects, counted in row-major order.
+    #[inline(always)]
+    pub fn slice<I: Index>(&self, indices: &[I], tuple: usize) -> Result<usize> {
+        let tuple = &indices[tuple * self.axes..(tuple + 1) * self.axes];
+        let mut slice = 0;
+        for (i, &index) in tuple.iter().enumerate() {
+            let n = self.dims[self.first + i];
+            slice = slice * n + resolve(index, n, self.first + i)?;
+        }
+        Ok(slice)
     }
 }

@@ -7,8 +7,10 @@ mod context;
 mod elementwise;
 mod evaluate;
 mod index;
+mod order;
 #[cfg(feature = "write")]
 pub mod pack;
+mod scatter;
 mod strided;
 #[cfg(test)]
 pub mod testing;
@@ -197,6 +199,17 @@ ops! {
     Tile(attributes_as_tile): tile;
     Pool(attributes_as_pool): pool;
     Pad(attributes_as_pad): pad;
+    GatherElements(attributes_as_gather_elements): gather_elements;
+    GatherNd(attributes_as_gather_nd): gather_nd;
+    ScatterElements(attributes_as_scatter_elements): scatter_elements;
+    ScatterNd(attributes_as_scatter_nd): scatter_nd;
+    OneHot(attributes_as_one_hot): one_hot;
+    Trilu(attributes_as_trilu): trilu;
+    ReverseSequence(attributes_as_reverse_sequence): reverse_sequence;
+    TopK(attributes_as_top_k): top_k;
+    NonZero(attributes_as_non_zero): non_zero;
+    Unique(attributes_as_unique): unique;
+    NonMaxSuppression(attributes_as_non_max_suppression): non_max_suppression;
     Range(attributes_as_range): range;
     Norm(attributes_as_norm): norm;
     Attention(attributes_as_attention): attention;

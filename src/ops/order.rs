@@ -1,0 +1,68 @@
+//! A total order of the elements of every type, for sorting.
+
+use crate::tensor::Element;
+use half::{bf16, f16};
+
+/// An element type whose elements can be sorted. NaN is above everything else and equal to itself, and zeros are equal
+/// whatever their sign, as NumPy sorts.
+pub trait Sortable: Element {
+    /// An integer that is ordered as the elements are.
+    type Key: Copy + Ord + Send + Sync + 'static;
+
+    /// The element's place in the order.
+    fn key(self) -> Self::Key;
+}
+
+macro_rules! integers {
+    ($($ty:ty)*) => {$(
+        impl Sortable for $ty {
+            type Key = $ty;
+
+            #[inline(always)]
+            fn key(self) -> $ty {
+                self
+            }
+        }
+    )*};
+}
+
+macro_rules! floats {
+    ($($ty:ty as $int:ty, $zero:expr;)*) => {$(
+        impl Sortable for $ty {
+            type Key = $int;
+
+            #[inline(always)]
+            fn key(self) -> $int {
+                // The numbers from zero up are in order as integers; those below are in reverse order.
+                let bits = self.to_bits() as $int;
+                let ordered = bits ^ (((bits >> (<$int>::BITS - 1)) as $int) & <$int>::MAX);
+                match () {
+                    _ if self.is_nan() => <$int>::MAX,
+                    _ if self == $zero => 0,
+                    _ => ordered,
+                }
+            }
+        }
+    )*};
+}
+
+integers! { i8 i16 i32 i64 u8 u16 u32 u64 }
+floats! { f32 as i32, 0.0; f64 as i64, 0.0; f16 as i16, f16::ZERO; bf16 as i16, bf16::ZERO; }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_in_order() {
+        let sorted = [f64::NEG_INFINITY, -2e300, -1.0, -1e-320, 0.0, 1e-320, 1.0, 2.0, f64::INFINITY, f64::NAN];
+        assert!(sorted.windows(2).all(|w| w[0].key() < w[1].key()));
+        assert!((-0.0f64).key() == 0.0f64.key() && (-f64::NAN).key() == f64::NAN.key());
+        let sorted = [f32::NEG_INFINITY, -3.0, -1e-40, 0.0, 1e-40, 7.0, f32::INFINITY, f32::NAN];
+        assert!(sorted.windows(2).all(|w| w[0].key() < w[1].key()));
+        let halves = sorted.map(|x| f16::from_f32(x * 1e10));
+        assert!(halves[..2].iter().chain(&halves[4..]).map(|h| h.key()).is_sorted());
+        let halves = [-8f32, -1.0, 0.0, 0.5, 9.0, f32::INFINITY, f32::NAN].map(bf16::from_f32);
+        assert!(halves.windows(2).all(|w| w[0].key() < w[1].key()));
+    }
+}
