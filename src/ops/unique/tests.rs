@@ -29,7 +29,7 @@ fn reference(x: &Tensor, axis: Option<usize>, sorted: bool) -> Vec<Tensor> {
         found.sort();
     }
     let outer: usize = dims[..axis].iter().product();
-    let mut values = vec![];
+    let mut values: Vec<i32> = vec![];
     for o in 0..outer {
         found.iter().for_each(|f| values.extend(&f.0[o * inner..(o + 1) * inner]));
     }
