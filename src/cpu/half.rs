@@ -27,6 +27,17 @@ pub fn f32_to_bf16(isa: Isa, from: &[f32], to: &mut [bf16]) {
     isa.dispatch(Narrow(from, to));
 }
 
+/// A float that rounds to the same f16 and bf16 as `x`: rounded to odd, it is on the same side of every tie as `x`.
+pub fn f64_to_odd_f32(x: f64) -> f32 {
+    let nearest = x as f32;
+    let back = f64::from(nearest);
+    if back == x || x.is_nan() {
+        return nearest;
+    }
+    let towards_zero = nearest.to_bits() - u32::from(back.abs() > x.abs());
+    f32::from_bits(towards_zero | 1)
+}
+
 struct Widen<'a>(&'a [bf16], &'a mut [f32]);
 
 impl Work for Widen<'_> {
@@ -80,6 +91,21 @@ mod tests {
                 assert!(a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan(), "{isa}");
             }
         }
+    }
+
+    #[test]
+    fn doubles_round_once() {
+        for (x, want) in [(2049.0, 2048.0), (2049.0 + 1e-9, 2050.0), (2051.0 - 1e-9, 2050.0), (-2049.0 - 1e-9, -2050.0)]
+        {
+            assert_eq!(f16::from_f32(f64_to_odd_f32(x)).to_f64(), want);
+        }
+        for x in [0.0, -0.0, 1e300, -1e300, f64::INFINITY, 65520.0, 1e-300, 5e-324, 1.5, -3.25] {
+            assert_eq!(f16::from_f32(f64_to_odd_f32(x)).to_bits(), f16::from_f32(x as f32).to_bits(), "{x:e}");
+        }
+        assert_eq!(f16::from_f32(f64_to_odd_f32(65519.999_999)), f16::MAX);
+        assert!(f64_to_odd_f32(f64::NAN).is_nan());
+        assert_eq!(bf16::from_f32(f64_to_odd_f32(257.0 + 1e-9)).to_f64(), 258.0);
+        assert_eq!(bf16::from_f32(f64_to_odd_f32(3.4e38)), bf16::INFINITY);
     }
 
     #[test]

@@ -164,7 +164,10 @@ macro_rules! numbers {
 }
 
 numbers! { f32, f64, i8, i16, i32, i64, u8, u16, u32, u64; |x| x as f64, |x| x as i64, |x| x as Self, |x| x as Self }
-numbers! { f16, bf16; Self::to_f64, |x: Self| x.to_f32() as i64, Self::from_f64, |x| Self::from_f32(x as f32) }
+numbers! {
+    f16, bf16;
+    Self::to_f64, |x: Self| x.to_f32() as i64, |x| Self::from_f32(half::f64_to_odd_f32(x)), |x| Self::from_f32(x as f32)
+}
 
 /// Calls `$f::<T>($args)` with the Rust type `T` that represents elements of `$dtype`.
 macro_rules! for_type {

@@ -183,6 +183,12 @@ macro_rules! ops {
 
 ops! {
     Binary(attributes_as_binary): binary;
+    Cast(attributes_as_cast): cast;
+    Where(attributes_as_where): select;
+    Cumulative(attributes_as_cumulative): cumulative;
+    Quantize(attributes_as_quantize): quantize;
+    Dequantize(attributes_as_dequantize): dequantize;
+    DynamicQuantize(attributes_as_dynamic_quantize): dynamic_quantize;
     Unary(attributes_as_unary): unary;
     Reshape(attributes_as_reshape): reshape;
     Transpose(attributes_as_transpose): transpose;

@@ -6360,6 +6360,7 @@ impl<'a> Quantize<'a> {
   pub const VT_BLOCK: ::flatbuffers::VOffsetT = 6;
   pub const VT_TO: ::flatbuffers::VOffsetT = 8;
   pub const VT_SATURATE: ::flatbuffers::VOffsetT = 10;
+  pub const VT_PRECISION: ::flatbuffers::VOffsetT = 12;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -6373,6 +6374,7 @@ impl<'a> Quantize<'a> {
     let mut builder = QuantizeBuilder::new(_fbb);
     builder.add_block(args.block);
     builder.add_axis(args.axis);
+    builder.add_precision(args.precision);
     builder.add_saturate(args.saturate);
     builder.add_to(args.to);
     builder.finish()
@@ -6407,6 +6409,13 @@ impl<'a> Quantize<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(Quantize::VT_SATURATE, Some(true)).unwrap()}
   }
+  #[inline]
+  pub fn precision(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Quantize::VT_PRECISION, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Quantize<'_> {
@@ -6419,6 +6428,7 @@ impl ::flatbuffers::Verifiable for Quantize<'_> {
      .visit_field::<u32>("block", Self::VT_BLOCK, false)?
      .visit_field::<u8>("to", Self::VT_TO, false)?
      .visit_field::<bool>("saturate", Self::VT_SATURATE, false)?
+     .visit_field::<u8>("precision", Self::VT_PRECISION, false)?
      .finish();
     Ok(())
   }
@@ -6428,6 +6438,7 @@ pub struct QuantizeArgs {
     pub block: u32,
     pub to: u8,
     pub saturate: bool,
+    pub precision: u8,
 }
 impl<'a> Default for QuantizeArgs {
   #[inline]
@@ -6437,6 +6448,7 @@ impl<'a> Default for QuantizeArgs {
       block: 0,
       to: 0,
       saturate: true,
+      precision: 0,
     }
   }
 }
@@ -6463,6 +6475,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QuantizeBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<bool>(Quantize::VT_SATURATE, saturate, true);
   }
   #[inline]
+  pub fn add_precision(&mut self, precision: u8) {
+    self.fbb_.push_slot::<u8>(Quantize::VT_PRECISION, precision, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QuantizeBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     QuantizeBuilder {
@@ -6484,6 +6500,7 @@ impl ::core::fmt::Debug for Quantize<'_> {
       ds.field("block", &self.block());
       ds.field("to", &self.to());
       ds.field("saturate", &self.saturate());
+      ds.field("precision", &self.precision());
       ds.finish()
   }
 }
