@@ -204,15 +204,6 @@ impl Dim {
         }
     }
 
-    /// Whether the value is at least 0 whatever extents the names stand for; false where that is not certain.
-    pub fn is_nonnegative(&self) -> bool {
-        match self {
-            Dim::Fixed(n) => *n >= 0,
-            Dim::Expr(p) => p.terms.iter().all(|(m, c)| *c >= 0 && m.iter().all(Atom::is_nonnegative)),
-            Dim::Unknown => false,
-        }
-    }
-
     fn poly(&self) -> Option<Poly> {
         match self {
             Dim::Fixed(n) => Some(Poly::constant(*n)),
@@ -331,16 +322,6 @@ impl Dim {
 }
 
 impl Atom {
-    fn is_nonnegative(&self) -> bool {
-        let Atom::Func(f, args) = self else { return true };
-        let (a, b) = (args.0.is_nonnegative(), args.1.is_nonnegative());
-        match f {
-            Func::FloorDiv | Func::Min => a && b,
-            Func::Mod => b,
-            Func::Max => a || b,
-        }
-    }
-
     fn bind(&self, bindings: &Bindings) -> Dim {
         match self {
             Atom::Sym(s) => bindings.get(*s).map_or_else(|| Dim::sym(*s), Dim::Fixed),
@@ -478,14 +459,6 @@ mod tests {
             d = d.mul(&d);
         }
         assert_eq!(d, Dim::Unknown);
-    }
-
-    #[test]
-    fn signs_are_known_where_they_follow() {
-        assert!(n().add(&Dim::Fixed(2)).mul(&m()).is_nonnegative() && Dim::Fixed(0).is_nonnegative());
-        assert!(n().sub(&m()).maximum(&Dim::Fixed(0)).is_nonnegative() && n().neg().modulo(&m()).is_nonnegative());
-        assert!(!n().sub(&Dim::Fixed(1)).is_nonnegative() && !n().sub(&m()).minimum(&m()).is_nonnegative());
-        assert!(!Dim::Unknown.is_nonnegative() && !n().floor_div(&m().neg()).is_nonnegative());
     }
 
     #[test]

@@ -10,7 +10,12 @@ const EVERYTHING: Interval = (i64::MIN, i64::MAX);
 impl Dim {
     /// A number that the value is certainly not below if every named dimension is at least 1; None where there is none.
     pub fn lower_bound(&self) -> Option<i64> {
-        Some(self.interval().0).filter(|&low| low > i64::MIN)
+        Some(self.interval(1).0).filter(|&low| low > i64::MIN)
+    }
+
+    /// Whether the value is certainly not negative, even where named dimensions are 0.
+    pub fn is_nonnegative(&self) -> bool {
+        self.interval(0).0 >= 0
     }
 
     /// Whether the value is certainly at most that of `other`, if every named dimension is at least 1.
@@ -36,11 +41,12 @@ impl Dim {
         }
     }
 
-    fn interval(&self) -> Interval {
+    /// All values, if every named dimension is at least `least`.
+    fn interval(&self, least: i64) -> Interval {
         match self {
             Dim::Fixed(n) => (*n, *n),
             Dim::Expr(p) => p.terms.iter().fold((0, 0), |sum, (monomial, c)| {
-                let term = monomial.iter().fold((*c, *c), |product, atom| multiply(product, atom.interval()));
+                let term = monomial.iter().fold((*c, *c), |product, atom| multiply(product, atom.interval(least)));
                 (add(sum.0, term.0, i64::MIN), add(sum.1, term.1, i64::MAX))
             }),
             Dim::Unknown => EVERYTHING,
@@ -49,9 +55,9 @@ impl Dim {
 }
 
 impl Atom {
-    fn interval(&self) -> Interval {
-        let Atom::Func(f, args) = self else { return (1, i64::MAX) };
-        let (a, b) = (args.0.interval(), args.1.interval());
+    fn interval(&self, least: i64) -> Interval {
+        let Atom::Func(f, args) = self else { return (least, i64::MAX) };
+        let (a, b) = (args.0.interval(least), args.1.interval(least));
         match f {
             Func::FloorDiv if b.0 >= 1 => divide(a, b),
             Func::Mod if b.0 >= 1 => (0, b.1 - 1),
@@ -116,6 +122,15 @@ mod tests {
         assert_eq!(n.modulo(&m).lower_bound(), Some(0));
         assert_eq!((Dim::Fixed(9).sub(&n).lower_bound(), Dim::Unknown.lower_bound()), (None, None));
         assert!(one.at_most(&n) && n.at_most(&n.add(&m)) && !Dim::Fixed(2).at_most(&n) && !n.at_most(&four));
+    }
+
+    #[test]
+    fn signs_hold_for_empty_dimensions_too() {
+        let (n, m, one) = (Dim::sym(Sym(0)), Dim::sym(Sym(1)), Dim::Fixed(1));
+        assert!(n.mul(&m).is_nonnegative() && n.add(&one).floor_div(&Dim::Fixed(2)).is_nonnegative());
+        assert!(n.sub(&m).maximum(&Dim::Fixed(0)).is_nonnegative());
+        assert!(!n.sub(&one).is_nonnegative() && !n.floor_div(&m.neg()).is_nonnegative());
+        assert!(!Dim::Unknown.is_nonnegative());
     }
 
     #[test]
