@@ -6,7 +6,7 @@ use infer::graph::ValueId;
 use infer::ops::binary::BinaryKind;
 use infer::ops::reduce::ReduceKind;
 use infer::ops::unary::UnaryKind;
-use infer::ops::{Binary, Concat, Expand, Gather, Reduce, Reshape, Shape, Slice, Unary};
+use infer::ops::{Binary, Cast, Concat, Expand, Gather, Reduce, Reshape, Shape, Slice, Unary, Where};
 use infer::tensor::{DType, Dim};
 
 /// One extent of a value.
@@ -57,13 +57,12 @@ impl Builder<'_> {
 
     /// `x` as another element type.
     pub fn cast(&mut self, x: ValueId, to: DType) -> Result<ValueId> {
-        if self.dtype(x) == to { Ok(x) } else { Err(infer::error::Error::unsupported("Cast")) }
+        if self.dtype(x) == to { Ok(x) } else { self.emit1(Cast { to }, &[x]) }
     }
 
     /// Elements of `x` where the condition holds, of `y` where it does not.
     pub fn select(&mut self, condition: ValueId, x: ValueId, y: ValueId) -> Result<ValueId> {
-        let _ = (condition, x, y);
-        Err(infer::error::Error::unsupported("Where"))
+        self.emit1(Where, &[condition, x, y])
     }
 
     /// The tensors one after another along an axis.
@@ -142,6 +141,9 @@ impl Builder<'_> {
         let dims: Vec<Dim> = products.iter().map(|p| self.product(p)).collect();
         if dims == self.dims(x) && !dims.iter().any(Dim::is_unknown) {
             return Ok(x);
+        }
+        if let Some(target) = self.reshape_target(x, &dims).filter(|_| !dims.iter().any(Dim::is_unknown)) {
+            return self.reshape(x, &target);
         }
         let shape = self.extents(products)?;
         self.reshape_by(x, shape)

@@ -3,16 +3,21 @@
 mod axes;
 mod binary;
 mod body;
+mod cast;
 mod control;
 mod conv;
+mod cumulative;
+mod depth;
 mod einsum;
 mod fill;
+mod gather;
 mod matmul;
 mod norm;
 mod pad;
 mod pool;
 mod reduce;
 mod scan;
+mod select;
 mod sequence;
 mod shape;
 mod slice;
@@ -37,16 +42,21 @@ pub type Table = &'static [(&'static str, Lower)];
 /// The standard operators, by family.
 const TABLES: &[Table] = &[
     binary::TABLE,
+    cast::TABLE,
     control::TABLE,
     conv::TABLE,
+    cumulative::TABLE,
+    depth::TABLE,
     einsum::TABLE,
     fill::TABLE,
+    gather::TABLE,
     matmul::TABLE,
     norm::TABLE,
     pad::TABLE,
     pool::TABLE,
     reduce::TABLE,
     scan::TABLE,
+    select::TABLE,
     sequence::TABLE,
     shape::TABLE,
     slice::TABLE,

@@ -1,11 +1,12 @@
 //! Reductions over axes.
 
+use super::shape::Axes;
 use super::{Cx, Table};
 use crate::onnx::model::Node;
 use infer::error::Result;
 use infer::graph::ValueId;
 use infer::ops::reduce::ReduceKind;
-use infer::tensor::{Dim, normalize_axis};
+use infer::tensor::normalize_axis;
 
 pub const TABLE: Table = &[
     ("ReduceL1", |cx, n| reduce(cx, n, ReduceKind::L1)),
@@ -27,14 +28,10 @@ fn reduce(cx: &mut Cx<'_>, n: &Node, kind: ReduceKind) -> Result<Vec<ValueId>> {
     let keep = n.flag("keepdims", true)?;
     let since = if kind == ReduceKind::Sum { 13 } else { 18 };
     let nothing = n.opset >= since && n.flag("noop_with_empty_axes", false)?;
-    let axes = match cx.optional(n, 1)?.filter(|_| n.opset >= since) {
-        Some(axes) => match cx.b.known_ints(axes) {
-            Some(axes) => axes,
-            None if cx.b.dims(axes)[..] == [Dim::Fixed(0)] => vec![],
-            None => return Ok(vec![cx.reduce_by(kind, x, axes, keep)?]),
-        },
-        None if n.opset < since => n.ints("axes")?.unwrap_or(&[]).to_vec(),
-        None => vec![],
+    let axes = match cx.axes(n, since, 1)? {
+        Axes::None => vec![],
+        Axes::Known(axes) => axes,
+        Axes::Computed(axes) => return Ok(vec![cx.reduce_by(kind, x, axes, keep)?]),
     };
     let rank = cx.b.rank(x);
     let axes = match axes.is_empty() && !nothing {

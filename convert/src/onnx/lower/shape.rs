@@ -1,6 +1,7 @@
 //! Operators that change shapes and leave the elements alone: all become Reshape, or Transpose.
 
 use super::{Cx, Table};
+use crate::emit::Extent;
 use crate::onnx::model::Node;
 use infer::error::{Error, Result};
 use infer::graph::ValueId;
@@ -34,44 +35,48 @@ fn flatten(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
         a if a == rank as i64 => rank,
         a => normalize_axis(a, rank)?,
     };
-    let dims = cx.b.dims(x);
-    let product = |dims: &[Dim]| dims.iter().fold(Dim::Fixed(1), |p, d| p.mul(d));
-    let target = match (product(&dims[..axis]), product(&dims[axis..])) {
-        (Dim::Fixed(a), Dim::Fixed(b)) => vec![a, b],
-        (Dim::Fixed(a), _) => vec![a, -1],
-        (_, Dim::Fixed(b)) if b != 0 => vec![-1, b],
-        _ if axis == 1 => vec![0, -1],
-        _ => return Err(Error::unsupported("Flatten of a shape with unknown extents on both sides of the axis")),
-    };
-    let target = cx.b.ints(&target)?;
-    Ok(vec![cx.b.emit1(Reshape { keep_zero: axis != 1 }, &[x, target])?])
+    let all: Vec<Extent> = (0..rank).map(|i| (x, i)).collect();
+    Ok(vec![cx.b.reshape_as(x, &[all[..axis].to_vec(), all[axis..].to_vec()])?])
 }
 
 fn squeeze(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let x = cx.input(n, 0)?;
     let dims = cx.b.dims(x);
     let axes = match cx.axes(n, 13, 1)? {
-        Some(axes) => axes.iter().map(|&a| normalize_axis(a, dims.len())).collect::<Result<Vec<_>>>()?,
-        None => (0..dims.len()).filter(|&i| dims[i] == Dim::Fixed(1)).collect(),
+        Axes::Known(axes) => axes.iter().map(|&a| normalize_axis(a, dims.len())).collect::<Result<Vec<_>>>()?,
+        Axes::None => (0..dims.len()).filter(|&i| dims[i] == Dim::Fixed(1)).collect(),
+        Axes::Computed(axes) => {
+            let (mask, kept) = (cx.axis_mask(axes, dims.len())?, cx.rank_without(dims.len(), axes)?);
+            let shape = cx.b.shape(x)?;
+            let shape = cx.without(shape, mask, kept)?;
+            return Ok(vec![cx.b.reshape_by(x, shape)?]);
+        }
     };
     if let Some(&i) = axes.iter().find(|&&i| dims[i].fixed().is_some_and(|d| d != 1)) {
         return Err(Error::shape(format!("dimension {i} is {}, and only 1 can be squeezed", dims[i])));
     }
-    let kept: Vec<usize> = (0..dims.len()).filter(|i| !axes.contains(i)).collect();
-    Ok(vec![cx.pick_dims(x, &kept.iter().map(|&i| Some(i)).collect::<Vec<_>>())?])
+    Ok(vec![cx.b.squeeze(x, &axes)?])
 }
 
 fn unsqueeze(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let x = cx.input(n, 0)?;
-    let axes = cx.axes(n, 13, 1)?.ok_or_else(|| Error::format("axes are missing"))?;
+    let axes = match cx.axes(n, 13, 1)? {
+        Axes::Known(axes) => axes,
+        Axes::None => return Err(Error::format("axes are missing")),
+        Axes::Computed(axes) => {
+            let rank = cx.b.rank(x) + cx.axis_count(axes)?;
+            let (mask, shape) = (cx.axis_mask(axes, rank)?, cx.b.shape(x)?);
+            let shape = cx.with_ones(shape, mask, rank)?;
+            return Ok(vec![cx.b.reshape_by(x, shape)?]);
+        }
+    };
     let rank = cx.b.rank(x) + axes.len();
-    let axes = axes.iter().map(|&a| normalize_axis(a, rank)).collect::<Result<Vec<_>>>()?;
-    let mut old = 0..;
-    let picks: Vec<Option<usize>> = (0..rank).map(|i| if axes.contains(&i) { None } else { old.next() }).collect();
-    if picks.iter().flatten().count() != cx.b.rank(x) {
+    let mut axes = axes.iter().map(|&a| normalize_axis(a, rank)).collect::<Result<Vec<_>>>()?;
+    axes.sort_unstable();
+    if axes.windows(2).any(|w| w[0] == w[1]) {
         return Err(Error::format("the axes contain one twice"));
     }
-    Ok(vec![cx.pick_dims(x, &picks)?])
+    Ok(vec![cx.b.unsqueeze(x, &axes)?])
 }
 
 fn transpose(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
@@ -84,21 +89,28 @@ fn transpose(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     Ok(vec![cx.b.emit1(Transpose { perm }, &[x])?])
 }
 
-impl Cx<'_> {
-    /// Axes that are an attribute before opset `since` and input `index` from then on; None if they are not given.
-    pub fn axes(&mut self, n: &Node, since: i64, index: usize) -> Result<Option<Vec<i64>>> {
-        if n.opset < since {
-            return Ok(n.ints("axes")?.map(<[i64]>::to_vec));
-        }
-        let Some(axes) = self.optional(n, index)? else { return Ok(None) };
-        let known = self.b.known_ints(axes);
-        known.map(Some).ok_or_else(|| Error::unsupported(format!("input {index} (axes) is not a constant")))
-    }
+/// Axes of a node.
+pub enum Axes {
+    /// They are not given.
+    None,
+    /// They are these.
+    Known(Vec<i64>),
+    /// They are known only when the model runs.
+    Computed(ValueId),
+}
 
-    /// `x` under the shape that has dimension i of `x` for Some(i) and 1 for None. Only 1s may be left out.
-    fn pick_dims(&mut self, x: ValueId, picks: &[Option<usize>]) -> Result<ValueId> {
-        let dims = self.b.dims(x);
-        let picked: Vec<Dim> = picks.iter().map(|p| p.map_or(Dim::Fixed(1), |i| dims[i].clone())).collect();
-        self.b.reshape_to(x, &picked)
+impl Cx<'_> {
+    /// Axes that are an attribute before opset `since` and input `index` from then on.
+    pub fn axes(&mut self, n: &Node, since: i64, index: usize) -> Result<Axes> {
+        if n.opset < since {
+            return Ok(n.ints("axes")?.map_or(Axes::None, |axes| Axes::Known(axes.to_vec())));
+        }
+        let Some(axes) = self.optional(n, index)? else { return Ok(Axes::None) };
+        match self.b.known_ints(axes) {
+            Some(known) => Ok(Axes::Known(known)),
+            // No element, whatever it may be.
+            None if self.b.dims(axes)[..] == [Dim::Fixed(0)] => Ok(Axes::Known(vec![])),
+            None => Ok(Axes::Computed(axes)),
+        }
     }
 }
