@@ -439,8 +439,8 @@ INFER_API infer_status infer_context_set_output(infer_context *context, size_t i
 /// Thread-safety: one thread at a time. Lifetime: outputs without memory of the caller's last until the next run.
 INFER_API infer_status infer_context_run(infer_context *context, const infer_run_options *options);
 
-/// Describes output `index` of the last run: its type, shape and where it is. After a run that ended with
-/// INFER_ERROR_BUFFER_TOO_SMALL, it tells how large that output would have been.
+/// Describes output `index` of the last run: its type, shape and where it is. After INFER_ERROR_BUFFER_TOO_SMALL it
+/// tells how large that output would have been. Before the first run it is INFER_ERROR_STATE.
 /// Thread-safety: any thread. Lifetime: `data` lasts until the context's next run; release nothing.
 INFER_API infer_status infer_context_get_output(const infer_context *context, size_t index, infer_tensor *out);
 

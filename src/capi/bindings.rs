@@ -7,7 +7,7 @@ use super::arguments;
 use super::ports::out_of_range;
 use super::sized::Array;
 use super::tensor::infer_tensor;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::exec::Control;
 use crate::session::{Context, Session};
 
@@ -17,13 +17,15 @@ pub(super) struct Bindings {
     inputs: Vec<infer_tensor>,
     /// Without memory of the caller's where nothing is bound: each run then uses the memory of the one before again.
     outputs: Vec<infer_tensor>,
+    /// Whether `outputs` describe results.
+    has_run: bool,
 }
 
 impl Bindings {
     pub(super) fn new(session: &Arc<Session>) -> Self {
         let tensors = |n: usize| vec![infer_tensor::EMPTY; n];
         let (inputs, outputs) = (session.model().inputs().len(), session.model().outputs().len());
-        Bindings { context: Context::new(session), inputs: tensors(inputs), outputs: tensors(outputs) }
+        Bindings { context: Context::new(session), inputs: tensors(inputs), outputs: tensors(outputs), has_run: false }
     }
 
     /// # Safety
@@ -67,12 +69,18 @@ impl Bindings {
             let inputs = Array::new(self.inputs.as_mut_ptr(), self.inputs.len(), "inputs")?;
             let outputs = Array::new(self.outputs.as_mut_ptr(), self.outputs.len(), "outputs")?;
             let context = &mut self.context;
-            arguments::run(model, &inputs, &outputs, |inputs, outputs| context.run(inputs, outputs, control))
+            let result =
+                arguments::run(model, &inputs, &outputs, |inputs, outputs| context.run(inputs, outputs, control));
+            self.has_run |= result.as_ref().map_or_else(|e| e.status() == Status::BufferTooSmall, |()| true);
+            result
         }
     }
 
     pub(super) fn output(&self, index: usize) -> Result<infer_tensor> {
         let output = self.outputs.get(index).ok_or_else(|| out_of_range("output", index, self.outputs.len()))?;
+        if !self.has_run {
+            return Err(Error::state("there is no result yet: call infer_context_run() first"));
+        }
         Ok(infer_tensor { owner: ptr::null_mut(), ..*output })
     }
 

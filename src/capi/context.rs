@@ -90,8 +90,8 @@ pub unsafe extern "C" fn infer_context_run(
     })
 }
 
-/// Describes output `index` of the last run: its type, shape and where it is. After a run that ended with
-/// INFER_ERROR_BUFFER_TOO_SMALL, it tells how large that output would have been.
+/// Describes output `index` of the last run: its type, shape and where it is. After INFER_ERROR_BUFFER_TOO_SMALL it
+/// tells how large that output would have been. Before the first run it is INFER_ERROR_STATE.
 /// Thread-safety: any thread. Lifetime: `data` lasts until the context's next run; release nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_context_get_output(

@@ -71,6 +71,7 @@ static void context_memory(void) {
   infer_tensor in = images(pixels, 1), out = INFER_TENSOR_INIT;
   OK(infer_context_create(session, &context));
   FAILS(infer_context_run(context, NULL), INFER_ERROR_INVALID_ARGUMENT, "'image'");
+  FAILS(infer_context_get_output(context, 0, &out), INFER_ERROR_STATE, "no result yet");
   FAILS(infer_context_set_input(context, 1, &in), INFER_ERROR_INVALID_ARGUMENT, "no input 1");
   FAILS(infer_context_set_output(context, 1, &in), INFER_ERROR_INVALID_ARGUMENT, "no output 1");
   FAILS(infer_context_set_output(context, 0, &out), INFER_ERROR_INVALID_ARGUMENT, "data");

@@ -1,0 +1,141 @@
+//! The `infer` command as a shell sees it: what it prints, what it leaves, and its exit status.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// A folder of a test's own, with the digit classifier in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Folder {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        let folder = Folder(path);
+        folder.passes(&["convert", &format!("{ROOT}/examples/digits/digits.onnx"), "m.infer", "--metadata", "k=v w"]);
+        folder
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_infer")).args(arguments).current_dir(&self.0).output().unwrap()
+    }
+
+    /// What a command that succeeds prints.
+    fn passes(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A command that ends with this status and says these words on standard error, and nothing elsewhere.
+    fn fails(&self, status: i32, words: &str, arguments: &[&str]) {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");
+        assert!(error.contains(words) && output.stdout.is_empty(), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn a_model_is_described() {
+    let folder = Folder::new("described");
+    let text = folder.passes(&["inspect", "m.infer"]);
+    for words in ["image: f32[batch, 1, 8, 8]", "logits: f32[batch, 10]", "k = v w", "3 Conv"] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+    let json: Value =
+        serde_json::from_str(&folder.passes(&["inspect", "m.infer", "--json", "--shape", "7x1x8x8"])).unwrap();
+    assert_eq!(json["inputs"][0]["shape"][0]["name"], "batch");
+    assert_eq!(json["metadata"]["k"], "v w");
+    assert_eq!(json["operations"]["Conv"], 3);
+    assert_eq!(json["memory"]["shapes"]["image"][0], 7);
+    assert!(json["memory"]["planned_bytes"].as_u64() >= json["memory"]["least_bytes"].as_u64());
+    folder.fails(1, "image", &["inspect", "m.infer", "--shape", "picture=1x1x8x8"]);
+    folder.fails(1, "image", &["inspect", "m.infer", "--shape", "1x1x8x9"]);
+}
+
+#[test]
+fn images_and_arrays_go_in_and_come_out() {
+    let folder = Folder::new("run");
+    let image = format!("{ROOT}/examples/digits/images/7a.pgm");
+    let shown = folder.passes(&["run", "m.infer", "--input", &image]);
+    assert!(shown.contains("logits: f32 1x10") && shown.contains("largest: [7]"), "{shown}");
+
+    folder.passes(&["run", "m.infer", "-i", &format!("image={image}"), "-o", "y.npy", "-o", "all.npz", "-o", "y.raw"]);
+    let [npy, raw] = ["y.npy", "y.raw"].map(|name| fs::read(folder.0.join(name)).unwrap());
+    assert_eq!(npy[npy.len() - 40..], raw[..]);
+
+    // The pixels as they enter the network, as an array.
+    let pixels: Vec<u8> = fs::read(&image).unwrap();
+    let pixels: Vec<u8> =
+        pixels[pixels.len() - 64..].iter().flat_map(|&p| (f32::from(p) / 255.0).to_le_bytes()).collect();
+    fs::write(folder.0.join("x.raw"), pixels).unwrap();
+    folder.passes(&["run", "m.infer", "-i", "x.raw", "-o", "again.raw", "--threads", "3"]);
+    assert_eq!(fs::read(folder.0.join("again.raw")).unwrap(), raw);
+
+    folder.fails(1, "picture", &["run", "m.infer", "-i", "picture=x.raw"]);
+    folder.fails(1, "256", &["run", "m.infer", "-i", "x.raw", "--shape", "2x1x8x8"]);
+    folder.fails(1, "no.npy", &["run", "m.infer", "-i", "no.npy"]);
+    folder.fails(1, ".txt", &["run", "m.infer", "-i", "x.txt"]);
+    folder.fails(2, "--input", &["run", "m.infer"]);
+}
+
+#[test]
+fn damage_is_found() {
+    let folder = Folder::new("damage");
+    assert!(folder.passes(&["verify", "m.infer", "m.infer"]).contains("m.infer: whole"));
+    let mut bytes = fs::read(folder.0.join("m.infer")).unwrap();
+    let end = bytes.len();
+    // The last weights lie in front of the zeros at the end.
+    let last = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    bytes[last] ^= 1;
+    fs::write(folder.0.join("weights.infer"), &bytes).unwrap();
+    folder.fails(1, "weights.infer: ", &["verify", "weights.infer"]);
+    fs::write(folder.0.join("short.infer"), &bytes[..end / 2]).unwrap();
+    folder.fails(1, "short.infer", &["verify", "short.infer"]);
+    folder.fails(1, "none.infer", &["verify", "none.infer"]);
+}
+
+#[test]
+fn a_failed_conversion_keeps_the_old_file() {
+    let folder = Folder::new("keeps");
+    let before = fs::read(folder.0.join("m.infer")).unwrap();
+    fs::write(folder.0.join("broken.onnx"), b"\x08\x0a\xff\xff").unwrap();
+    folder.fails(1, "broken.onnx", &["convert", "broken.onnx", "m.infer"]);
+    folder.fails(1, "none.onnx", &["convert", "none.onnx", "m.infer"]);
+    folder.fails(1, ".onnx", &["convert", "m.infer", "m.infer"]);
+    assert_eq!(fs::read(folder.0.join("m.infer")).unwrap(), before);
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2);
+}
+
+#[test]
+fn a_measurement_is_one_line() {
+    let folder = Folder::new("bench");
+    let line = folder.passes(&["bench", "m.infer", "--seconds", "0", "--threads", "2", "--json"]);
+    let json: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((line.lines().count(), &json["threads"]), (1, &Value::from(2)));
+    for key in ["load_ms", "first_ms", "p50_ms", "min_ms", "private_mb"] {
+        assert!(json[key].as_f64().is_some_and(|figure| figure >= 0.0), "{key}: {line}");
+    }
+    assert!(
+        json["first_ms"].as_f64() >= json["load_ms"].as_f64() && json["p50_ms"].as_f64() >= json["min_ms"].as_f64()
+    );
+    folder.fails(1, "1025", &["bench", "m.infer", "--threads", "1025"]);
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    let folder = Folder::new("usage");
+    folder.fails(2, "Usage", &[]);
+    folder.fails(2, "no-such", &["bench", "m.infer", "--no-such"]);
+    folder.fails(2, "4096", &["convert", "a.onnx", "b.infer", "--page", "5"]);
+    folder.fails(2, "image=1x3x224x224", &["bench", "m.infer", "--shape", "axb"]);
+    for verb in ["convert", "inspect", "verify", "run", "bench"] {
+        assert!(folder.passes(&[verb, "--help"]).contains(&format!("Example: infer {verb}")), "{verb}");
+    }
+}
