@@ -52,6 +52,9 @@ impl OpDef for Reshape {
 impl Reshape {
     fn target(&self, from: &Shape, mut target: Vec<Dim>) -> Result<Shape> {
         let mut inferred = None;
+        // What is left on either side without the copied dimensions: they may be 0, and -1 is then known all the same.
+        let mut rest = from.to_vec();
+        let mut known = Dim::Fixed(1);
         for (i, dim) in target.iter_mut().enumerate() {
             match dim {
                 Dim::Fixed(0) if !self.keep_zero => {
@@ -59,6 +62,7 @@ impl Reshape {
                         Error::shape(format!("target dimension {i} is 0, which copies a dimension that {from} lacks"))
                     })?;
                     *dim = same.clone();
+                    rest[i] = Dim::Fixed(1);
                 }
                 Dim::Fixed(-1) if inferred.is_some() => {
                     return Err(Error::shape("more than one dimension of the target is -1"));
@@ -67,14 +71,14 @@ impl Reshape {
                     inferred = Some(i);
                     *dim = Dim::Fixed(1);
                 }
-                _ => {}
+                _ => known = known.mul(dim),
             }
         }
-        let known = target.iter().fold(Dim::Fixed(1), |n, d| n.mul(d));
-        let total = from.numel();
         if let Some(i) = inferred {
-            target[i] = if known == Dim::Fixed(0) { Dim::Fixed(0) } else { total.floor_div(&known) };
+            let rest = rest.iter().fold(Dim::Fixed(1), |n, d| n.mul(d));
+            target[i] = if known == Dim::Fixed(0) { Dim::Fixed(0) } else { rest.floor_div(&known) };
         }
+        let total = from.numel();
         let shape = Shape::new(target)?;
         match (total.fixed(), shape.numel().fixed()) {
             (Some(a), Some(b)) if a != b => Err(Error::shape(format!("{from} cannot be reshaped to {shape}"))),

@@ -17,6 +17,14 @@ fn keeps_the_elements() {
 }
 
 #[test]
+fn a_copied_zero_leaves_the_rest_known() {
+    let x = Tensor::new(&[0, 4, 6], &[0f32; 0]).unwrap();
+    for (to, dims) in [(&[0, -1][..], &[0, 24][..]), (&[0, 4, -1, 2], &[0, 4, 3, 2]), (&[-1, 8], &[0, 8])] {
+        check(Reshape::default(), &[&x, &target(to)], &[Tensor::new(dims, &[0f32; 0]).unwrap()]);
+    }
+}
+
+#[test]
 fn symbols_divide_exactly() {
     let n = Dim::sym(Sym(0));
     let x = TensorType::new(crate::tensor::DType::F32, Shape::new([n.clone(), Dim::Fixed(4), Dim::Fixed(6)]).unwrap());
