@@ -7,8 +7,7 @@ use infer::graph::ValueId;
 use infer::ops::Tensor;
 use infer::tensor::DType;
 
-pub const TABLE: Table =
-    &[("BitCast", bit_cast), ("Cast", cast), ("CastLike", cast_like), ("Where", select)];
+pub const TABLE: Table = &[("BitCast", bit_cast), ("Cast", cast), ("CastLike", cast_like), ("Where", select)];
 
 fn cast(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let x = cx.input(n, 0)?;

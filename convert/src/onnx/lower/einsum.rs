@@ -65,7 +65,8 @@ fn einsum(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
 fn labels(text: &str, rank: Option<usize>) -> Result<Vec<Label>> {
     let bad = || Error::format(format!("'{text}' does not name the axes of a tensor of rank {rank:?}"));
     let (head, tail) = text.split_once("...").unwrap_or((text, ""));
-    let letters = |s: &str| s.chars().map(|c| c.is_alphabetic().then_some(Label::Letter(c))).collect::<Option<Vec<_>>>();
+    let letters =
+        |s: &str| s.chars().map(|c| c.is_alphabetic().then_some(Label::Letter(c))).collect::<Option<Vec<_>>>();
     let (head, tail) = (letters(head).ok_or_else(bad)?, letters(tail).ok_or_else(bad)?);
     let named = head.len() + tail.len();
     let hidden = rank.map_or(Some(0), |rank| rank.checked_sub(named)).ok_or_else(bad)?;
