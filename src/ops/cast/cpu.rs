@@ -17,11 +17,11 @@ pub fn prepare(cx: &Prepare<'_>) -> Box<dyn Kernel> {
         DType::F16 => plan.from_f32(half::<f16>),
         DType::BF16 => plan.from_f32(half::<bf16>),
         DType::F64 => plan.from_f64(same),
-        DType::I8 => plan.from_i32(widened::<i8, i32>),
-        DType::I16 => plan.from_i32(widened::<i16, i32>),
-        DType::I32 => plan.from_i32(same),
-        DType::U8 | DType::Bool => plan.from_i32(widened::<u8, i32>),
-        DType::U16 => plan.from_i32(widened::<u16, i32>),
+        DType::I8 => plan.from_i64(widened::<i8, i64>),
+        DType::I16 => plan.from_i64(widened::<i16, i64>),
+        DType::I32 => plan.from_i64(widened::<i32, i64>),
+        DType::U8 | DType::Bool => plan.from_i64(widened::<u8, i64>),
+        DType::U16 => plan.from_i64(widened::<u16, i64>),
         DType::U32 => plan.from_i64(widened::<u32, i64>),
         DType::I64 => plan.from_i64(same),
         DType::U64 => plan.from_u64(same),
@@ -97,7 +97,6 @@ impl Plan {
     from_wide! {
         from_f64, f64, |_, x, y| each(x, y, <f16 as Number>::from_f64), |_, x, y| each(x, y, <bf16 as Number>::from_f64)
     }
-    from_wide! { from_i32, i32 }
     from_wide! { from_i64, i64 }
     from_wide! { from_u64, u64 }
 

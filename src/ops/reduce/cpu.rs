@@ -21,7 +21,7 @@ const COLUMNS: usize = 512;
 const PARTIAL: usize = 1024;
 
 /// Independent accumulators of a row.
-const LANES: usize = 64;
+const LANES: usize = 16;
 
 /// A kernel that reduces the dimensions marked in `reduced`.
 pub fn prepare(kind: ReduceKind, dims: &[usize], reduced: &[bool], isa: Isa) -> Box<dyn Kernel> {
@@ -96,15 +96,12 @@ impl Work for Reduction<'_> {
     #[inline(always)]
     fn run<M: Machine>(self) {
         match self.kernel.kind {
-            ReduceKind::Sum => self.fold::<M, Sum>(),
-            ReduceKind::Mean => self.fold::<M, Mean>(),
+            ReduceKind::Sum | ReduceKind::Mean | ReduceKind::LogSum => self.fold::<M, Sum>(),
             ReduceKind::Prod => self.fold::<M, Prod>(),
             ReduceKind::Max => self.fold::<M, Max>(),
             ReduceKind::Min => self.fold::<M, Min>(),
             ReduceKind::L1 => self.fold::<M, L1>(),
-            ReduceKind::L2 => self.fold::<M, L2>(),
-            ReduceKind::SumSquare => self.fold::<M, SumSquare>(),
-            ReduceKind::LogSum => self.fold::<M, LogSum>(),
+            ReduceKind::SumSquare | ReduceKind::L2 => self.fold::<M, SumSquare>(),
             ReduceKind::LogSumExp => self.log_sum_exp::<M>(),
         }
     }
@@ -115,11 +112,10 @@ trait Fold {
     const INIT: f32;
     fn map(x: f32) -> f32;
     fn join(a: f32, b: f32) -> f32;
-    fn finish<M: Machine>(total: f32, count: f32) -> f32;
 }
 
 macro_rules! folds {
-    ($($name:ident: $init:expr, $map:expr, $join:expr, $finish:expr;)*) => {$(
+    ($($name:ident: $init:expr, $map:expr, $join:expr;)*) => {$(
         struct $name;
 
         impl Fold for $name {
@@ -134,25 +130,17 @@ macro_rules! folds {
             fn join(a: f32, b: f32) -> f32 {
                 $join(a, b)
             }
-
-            #[inline(always)]
-            fn finish<M: Machine>(total: f32, count: f32) -> f32 {
-                $finish(total, count)
-            }
         }
     )*};
 }
 
 folds! {
-    Sum: 0.0, |x| x, |a, b| a + b, |t, _| t;
-    Mean: 0.0, |x| x, |a, b| a + b, |t, n| t / n;
-    Prod: 1.0, |x| x, |a, b| a * b, |t, _| t;
-    Max: f32::NEG_INFINITY, |x| x, |a: f32, b: f32| if a > b || a.is_nan() { a } else { b }, |t, _| t;
-    Min: f32::INFINITY, |x| x, |a: f32, b: f32| if a < b || a.is_nan() { a } else { b }, |t, _| t;
-    L1: 0.0, f32::abs, |a, b| a + b, |t, _| t;
-    L2: 0.0, |x| x * x, |a, b| a + b, |t: f32, _| t.sqrt();
-    SumSquare: 0.0, |x| x * x, |a, b| a + b, |t, _| t;
-    LogSum: 0.0, |x| x, |a, b| a + b, |t, _| math::log::<M>(t);
+    Sum: 0.0, |x| x, |a, b| a + b;
+    Prod: 1.0, |x| x, |a, b| a * b;
+    Max: f32::NEG_INFINITY, |x| x, |a: f32, b: f32| if a > b || a.is_nan() { a } else { b };
+    Min: f32::INFINITY, |x| x, |a: f32, b: f32| if a < b || a.is_nan() { a } else { b };
+    L1: 0.0, f32::abs, |a, b| a + b;
+    SumSquare: 0.0, |x| x * x, |a, b| a + b;
 }
 
 impl Reduction<'_> {
@@ -166,8 +154,11 @@ impl Reduction<'_> {
         } else {
             self.out[0] = fold_row::<F>(k, self.x);
         }
-        for y in self.out {
-            *y = F::finish::<M>(*y, k.count as f32);
+        match k.kind {
+            ReduceKind::Mean => self.out.iter_mut().for_each(|y| *y /= k.count as f32),
+            ReduceKind::L2 => self.out.iter_mut().for_each(|y| *y = y.sqrt()),
+            ReduceKind::LogSum => self.out.iter_mut().for_each(|y| *y = math::log::<M>(*y)),
+            _ => {}
         }
     }
 
@@ -267,12 +258,6 @@ fn fold_slice<F: Fold>(x: &[f32]) -> f32 {
             lanes[i] = F::join(lanes[i], F::map(chunk[i]));
         }
     }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            lanes[i] = F::join(lanes[i], lanes[i + width]);
-        }
-    }
-    rest.iter().fold(lanes[0], |total, &x| F::join(total, F::map(x)))
+    let total = lanes.into_iter().fold(F::INIT, F::join);
+    rest.iter().fold(total, |total, &x| F::join(total, F::map(x)))
 }

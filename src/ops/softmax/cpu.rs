@@ -14,7 +14,7 @@ const GRAIN: usize = 4 * 1024;
 const COLUMNS: usize = 256;
 
 /// Independent accumulators of a row.
-const LANES: usize = 32;
+const LANES: usize = 16;
 
 /// A kernel for f32.
 pub fn prepare(kind: SoftmaxKind, dims: &[usize], axis: usize, isa: Isa) -> Box<dyn Kernel> {

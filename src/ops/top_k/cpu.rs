@@ -1,6 +1,7 @@
 //! Selects in each row: a few elements by insertion into a sorted list, many by partitioning and sorting.
 
 use crate::ops::elementwise::for_type;
+use crate::ops::order;
 use crate::ops::order::Sortable;
 use crate::ops::{Kernel, Prepare};
 use crate::error::Result;
@@ -88,18 +89,15 @@ impl Best {
 
     /// Places of the best elements, best first, at the beginning of `order`.
     fn select<'a, T: Sortable>(&self, column: &Column<'_, T>, order: &'a mut [u64]) -> &'a [u64] {
-        let compare = |a: &u64, b: &u64| {
-            let (x, y) = (column.get(*a).key(), column.get(*b).key());
-            (if self.largest { y.cmp(&x) } else { x.cmp(&y) }).then(a.cmp(b))
+        let compare = |a: u64, b: u64| {
+            let (x, y) = (column.get(a).key(), column.get(b).key());
+            (if self.largest { y.cmp(&x) } else { x.cmp(&y) }).then(a.cmp(&b))
         };
         if self.k <= FEW {
             self.insert(column, order);
         } else {
             order.iter_mut().enumerate().for_each(|(i, at)| *at = i as u64);
-            if self.k < self.n {
-                order.select_nth_unstable_by(self.k - 1, compare);
-            }
-            order[..self.k].sort_unstable_by(compare);
+            order::first(order, self.k, &compare);
         }
         &order[..self.k]
     }

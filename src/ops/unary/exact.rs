@@ -4,6 +4,7 @@ use super::{Unary, UnaryKind};
 
 impl Unary {
     /// The function's value; 0 or 1 for what the function asks.
+    #[inline(never)]
     pub fn exact(&self, x: f64) -> f64 {
         use UnaryKind::*;
         let (alpha, beta) = (f64::from(self.alpha), f64::from(self.beta));
@@ -45,6 +46,7 @@ impl Unary {
         }
     }
 
+    #[inline(never)]
     fn exact_activation(&self, x: f64, alpha: f64, beta: f64) -> f64 {
         use UnaryKind::*;
         let keep_nan = |y: f64| if x.is_nan() { x } else { y };

@@ -8,6 +8,7 @@
 mod tests;
 
 use super::elementwise::for_type;
+use super::order;
 use super::order::Sortable;
 use super::{Inputs, Kernel, OpDef, Prepare, Tensor, TensorInfo};
 use crate::error::{Error, Result};
@@ -104,10 +105,10 @@ fn unique<T: Sortable>(x: &Tensor, slices: &Slices, sorted: bool) -> Result<Vec<
     let elements = x.elements::<T>();
     let mut order: Vec<usize> = (0..slices.n).collect();
     // Stable, so that the first of a group of equals is the first to occur.
-    order.sort_by(|&a, &b| slices.compare(elements, a, b));
+    order::stable(&mut order, &|a, b| slices.compare(elements, a, b));
     let mut groups: Vec<&[usize]> = order.chunk_by(|&a, &b| slices.compare(elements, a, b).is_eq()).collect();
     if !sorted {
-        groups.sort_by_key(|group| group[0]);
+        by_first(&mut groups);
     }
     let mut inverse = vec![0i64; slices.n];
     for (i, group) in groups.iter().enumerate() {
@@ -118,6 +119,12 @@ fn unique<T: Sortable>(x: &Tensor, slices: &Slices, sorted: bool) -> Result<Vec<
     let vector = |v: &[i64]| Tensor::new(&[v.len()], v);
     let values = take(x, elements, slices, &first)?;
     Ok(vec![values, vector(&first)?, vector(&inverse)?, vector(&counts)?])
+}
+
+/// Sorts groups by their first members; one copy for all element types.
+#[inline(never)]
+fn by_first(groups: &mut [&[usize]]) {
+    groups.sort_by_key(|group| group[0]);
 }
 
 /// The slices at `places`.
