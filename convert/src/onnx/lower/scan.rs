@@ -111,7 +111,7 @@ impl Cx<'_> {
         let (states, scanned) = inputs.split_at(scan.states);
         let mut arguments = states.to_vec();
         for (&x, &(axis, backwards)) in scanned.iter().zip(&scan.inputs) {
-            let index = if backwards { self.from_back(trip)? } else { trip };
+            let index = if backwards { self.counted_from_back(trip)? } else { trip };
             arguments.push(self.b.gather(x, index, axis)?);
         }
         let mut outputs = vec![self.b.scalar(DType::Bool, 1.0)?];
@@ -120,7 +120,7 @@ impl Cx<'_> {
     }
 
     /// The index from the back of the element that has `index` from the front.
-    fn from_back(&mut self, index: ValueId) -> Result<ValueId> {
+    fn counted_from_back(&mut self, index: ValueId) -> Result<ValueId> {
         let last = self.b.array(&[], &[-1i64])?;
         self.b.sub(last, index)
     }
