@@ -1,7 +1,7 @@
 //! The stages that see the installed package from outside, as a C or C++ application does.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -111,19 +111,24 @@ fn check_digits(output: &str) -> Result<Counts> {
     Ok(counts)
 }
 
-/// The examples and the C tests under valgrind: no error and no leak.
+/// The examples, and the C tests that do not measure time or memory, under valgrind: no error and no leak.
 pub fn valgrind() -> Result<Counts> {
     let Some(valgrind) = tools::find("valgrind") else {
         println!("Skipped: valgrind is not installed. Install it with: sudo apt-get install valgrind");
         return Ok(Counts { skipped: 1, ..Counts::default() });
     };
-    let mut counts = Counts::default();
     let images = demo::images()?;
-    for program in digit_programs()? {
+    let check = |program: &Path, arguments: &[PathBuf]| -> Result<Counts> {
         let mut run = command(&valgrind);
         run.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect"]);
-        shell::read(run.arg(program).arg(digits_model()).args(&images[..2]))?;
-        counts += Counts::ONE;
+        shell::read(run.arg(program).arg(digits_model()).args(arguments)).map(|_| Counts::ONE)
+    };
+    let mut counts = Counts::default();
+    for program in digit_programs()? {
+        counts += check(&program, &images[..2])?;
+    }
+    for test in ["arguments", "digits", "files", "layout", "runs"] {
+        counts += check(&build_dir().join(format!("tests/c_{test}")), &[root().join("tests/data")])?;
     }
     Ok(counts)
 }
