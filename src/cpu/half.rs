@@ -102,7 +102,7 @@ mod tests {
         for x in [0.0, -0.0, 1e300, -1e300, f64::INFINITY, 65520.0, 1e-300, 5e-324, 1.5, -3.25] {
             assert_eq!(f16::from_f32(f64_to_odd_f32(x)).to_bits(), f16::from_f32(x as f32).to_bits(), "{x:e}");
         }
-        assert_eq!(f16::from_f32(f64_to_odd_f32(65519.999_999)), f16::MAX);
+        assert_eq!(f16::from_f32(f64_to_odd_f32(65_519.999_999)), f16::MAX);
         assert!(f64_to_odd_f32(f64::NAN).is_nan());
         assert_eq!(bf16::from_f32(f64_to_odd_f32(257.0 + 1e-9)).to_f64(), 258.0);
         assert_eq!(bf16::from_f32(f64_to_odd_f32(3.4e38)), bf16::INFINITY);

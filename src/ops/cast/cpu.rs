@@ -13,18 +13,18 @@ pub fn prepare(cx: &Prepare<'_>) -> Box<dyn Kernel> {
     let (from, to) = (cx.input(0).info, cx.outputs[0]);
     let plan = Plan { isa: cx.isa, flat: Flat::new(to.numel(), 1), to: to.dtype };
     match from.dtype {
-        DType::F32 => plan.from_f32(same),
-        DType::F16 => plan.from_f32(half::<f16>),
-        DType::BF16 => plan.from_f32(half::<bf16>),
-        DType::F64 => plan.from_f64(same),
-        DType::I8 => plan.from_i64(widened::<i8, i64>),
-        DType::I16 => plan.from_i64(widened::<i16, i64>),
-        DType::I32 => plan.from_i64(widened::<i32, i64>),
-        DType::U8 | DType::Bool => plan.from_i64(widened::<u8, i64>),
-        DType::U16 => plan.from_i64(widened::<u16, i64>),
-        DType::U32 => plan.from_i64(widened::<u32, i64>),
-        DType::I64 => plan.from_i64(same),
-        DType::U64 => plan.from_u64(same),
+        DType::F32 => plan.of_f32(same),
+        DType::F16 => plan.of_f32(half::<f16>),
+        DType::BF16 => plan.of_f32(half::<bf16>),
+        DType::F64 => plan.of_f64(same),
+        DType::I8 => plan.of_i64(widened::<i8, i64>),
+        DType::I16 => plan.of_i64(widened::<i16, i64>),
+        DType::I32 => plan.of_i64(widened::<i32, i64>),
+        DType::U8 | DType::Bool => plan.of_i64(widened::<u8, i64>),
+        DType::U16 => plan.of_i64(widened::<u16, i64>),
+        DType::U32 => plan.of_i64(widened::<u32, i64>),
+        DType::I64 => plan.of_i64(same),
+        DType::U64 => plan.of_u64(same),
     }
 }
 
@@ -93,12 +93,12 @@ macro_rules! from_wide {
 }
 
 impl Plan {
-    from_wide! { from_f32, f32, f16::narrow, bf16::narrow }
+    from_wide! { of_f32, f32, f16::narrow, bf16::narrow }
     from_wide! {
-        from_f64, f64, |_, x, y| each(x, y, <f16 as Number>::from_f64), |_, x, y| each(x, y, <bf16 as Number>::from_f64)
+        of_f64, f64, |_, x, y| each(x, y, <f16 as Number>::from_f64), |_, x, y| each(x, y, <bf16 as Number>::from_f64)
     }
-    from_wide! { from_i64, i64 }
-    from_wide! { from_u64, u64 }
+    from_wide! { of_i64, i64 }
+    from_wide! { of_u64, u64 }
 
     fn by_element<W: Element, T: Element>(
         self,

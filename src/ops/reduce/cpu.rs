@@ -75,7 +75,8 @@ impl Kernel for ReduceKernel {
             let cols = tile.cols();
             let first = row * self.width + cols.start;
             let Some(run) = self.kept.runs(first..first + cols.len()).next() else { continue };
-            let (x, out) = (&x[run.at[0]..], tile.row(row));
+            // Where there are no elements, there is nowhere to begin.
+            let (x, out) = (x.get(run.at[0]..).unwrap_or(&[]), tile.row(row));
             self.isa.dispatch(Reduction { kernel: self, x, out, scratch: &mut *scratch });
         }
         Ok(())
@@ -149,7 +150,7 @@ impl Reduction<'_> {
         let k = self.kernel;
         if k.columns {
             for (c, out) in self.out.chunks_mut(COLUMNS).enumerate() {
-                fold_columns::<F>(k, &self.x[c * COLUMNS..], out, self.scratch);
+                fold_columns::<F>(k, self.x.get(c * COLUMNS..).unwrap_or(&[]), out, self.scratch);
             }
         } else {
             self.out[0] = fold_row::<F>(k, self.x);
@@ -179,7 +180,7 @@ impl Reduction<'_> {
             return;
         }
         for (c, out) in self.out.chunks_mut(COLUMNS).enumerate() {
-            let (x, n) = (&self.x[c * COLUMNS..], out.len());
+            let (x, n) = (self.x.get(c * COLUMNS..).unwrap_or(&[]), out.len());
             fold_columns::<Max>(k, x, out, self.scratch);
             let (top, sum) = self.scratch.split_at_mut(COLUMNS);
             let (top, sum) = (&mut top[..n], &mut sum[..n]);

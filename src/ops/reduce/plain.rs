@@ -33,7 +33,9 @@ fn run<T: Number>(kind: ReduceKind, (kept, gone): &(Walk<1>, Walk<1>), count: us
     let step = kept.inner_strides()[0];
     for run in kept.runs(rows) {
         for (i, y) in (0..run.len).zip(&mut out) {
-            let elements = Elements { x: &x[run.at[0] + i * step..], gone, count };
+            // Where there are no elements, there is nowhere to begin.
+            let x = x.get(run.at[0] + i * step..).unwrap_or(&[]);
+            let elements = Elements { x, gone, count };
             *y = if T::DTYPE.is_float() { reduce_float(kind, &elements) } else { reduce_int(kind, &elements) };
         }
     }

@@ -96,6 +96,10 @@ fn nothing_to_reduce() {
     check_close(of(ReduceKind::Prod), &[&x], &[tensor(DType::F32, &[2], &[1.0, 1.0])], 0.0);
     let empty = Reduce { kind: ReduceKind::Sum, axes: vec![0], keep_dims: true };
     check_close(empty, &[&x], &[tensor(DType::F32, &[1, 0], &[])], 0.0);
+    for dtype in [DType::F32, DType::F64, DType::I32] {
+        let x = tensor(dtype, &[2, 0, 3], &[]);
+        check_close(of(ReduceKind::Sum), &[&x], &[tensor(dtype, &[2, 3], &[0.0; 6])], 0.0);
+    }
 }
 
 #[test]
