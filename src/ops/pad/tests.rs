@@ -54,7 +54,8 @@ const MODES: [PadMode; 4] = [PadMode::Constant, PadMode::Reflect, PadMode::Edge,
 #[test]
 fn every_mode() {
     let mut random = Random::new(1);
-    let cases: [(&[usize], &[(i64, i64)]); 10] = [
+    type Case<'a> = (&'a [usize], &'a [(i64, i64)]);
+    let cases: [Case<'_>; 10] = [
         (&[5], &[(2, 3)]),
         (&[3], &[(7, 8)]),
         (&[1], &[(3, 2)]),
