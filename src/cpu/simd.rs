@@ -152,21 +152,24 @@ impl Isa {
     /// Runs `work` compiled for this instruction set; for one that this CPU lacks, as [`Isa::Scalar`].
     #[inline]
     pub fn dispatch<W: Work>(self, work: W) -> W::Out {
-        if !self.is_available() {
-            return work.run::<Scalar>();
-        }
         match self {
-            // SAFETY: the CPU has the features of this instruction set, checked above.
+            // SAFETY: the CPU has the features of this instruction set.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { avx2(work) },
-            // SAFETY: the CPU has the features of this instruction set, checked above.
+            Isa::Avx2 if self.is_available() => unsafe { avx2(work) },
+            // SAFETY: the CPU has the features of this instruction set.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { avx512(work) },
+            Isa::Avx512 if self.is_available() => unsafe { avx512(work) },
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => work.run::<Neon>(),
-            _ => work.run::<Scalar>(),
+            _ => scalar(work),
         }
     }
+}
+
+/// One copy for all callers of a work: where there is a vector unit, this is hardly ever called.
+#[inline(never)]
+fn scalar<W: Work>(work: W) -> W::Out {
+    work.run::<Scalar>()
 }
 
 #[cfg(target_arch = "x86_64")]

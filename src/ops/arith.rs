@@ -31,7 +31,7 @@ macro_rules! wrapping {
     )*};
 }
 
-wrapping! { i32, i64, u32, u64 }
+wrapping! { i32, i64 }
 
 impl Arith for f32 {
     #[inline(always)]

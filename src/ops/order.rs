@@ -7,21 +7,16 @@ use std::cmp::Ordering;
 /// An element type whose elements can be sorted. NaN is above everything else and equal to itself, and zeros are equal
 /// whatever their sign, as NumPy sorts.
 pub trait Sortable: Element {
-    /// An integer that is ordered as the elements are.
-    type Key: Copy + Ord + Send + Sync + 'static;
-
-    /// The element's place in the order.
-    fn key(self) -> Self::Key;
+    /// A number that is ordered as the elements are, of whatever type: so one routine sorts all of them.
+    fn key(self) -> i64;
 }
 
 macro_rules! integers {
     ($($ty:ty)*) => {$(
         impl Sortable for $ty {
-            type Key = $ty;
-
             #[inline(always)]
-            fn key(self) -> $ty {
-                self
+            fn key(self) -> i64 {
+                self.into()
             }
         }
     )*};
@@ -30,25 +25,30 @@ macro_rules! integers {
 macro_rules! floats {
     ($($ty:ty as $int:ty, $zero:expr;)*) => {$(
         impl Sortable for $ty {
-            type Key = $int;
-
             #[inline(always)]
-            fn key(self) -> $int {
+            fn key(self) -> i64 {
                 // The numbers from zero up are in order as integers; those below are in reverse order.
                 let bits = self.to_bits() as $int;
                 let ordered = bits ^ (((bits >> (<$int>::BITS - 1)) as $int) & <$int>::MAX);
                 match () {
-                    _ if self.is_nan() => <$int>::MAX,
+                    _ if self.is_nan() => i64::MAX,
                     _ if self == $zero => 0,
-                    _ => ordered,
+                    _ => ordered.into(),
                 }
             }
         }
     )*};
 }
 
-integers! { i8 i16 i32 i64 u8 u16 u32 u64 }
+integers! { i8 i16 i32 i64 u8 u16 u32 }
 floats! { f32 as i32, 0.0; f64 as i64, 0.0; f16 as i16, f16::ZERO; bf16 as i16, bf16::ZERO; }
+
+impl Sortable for u64 {
+    #[inline(always)]
+    fn key(self) -> i64 {
+        (self as i64) ^ i64::MIN
+    }
+}
 
 /// Puts the `k` first of `indices` in front, in order. Panics if there are fewer.
 #[inline(never)]

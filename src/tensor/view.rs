@@ -71,14 +71,18 @@ impl<'a> View<'a> {
 
     /// The elements. Panics if the element type is not `T`'s.
     pub fn slice<T: Element>(&self) -> &'a [T] {
-        assert!(T::represents(self.dtype), "tensor of {} read as {}", self.dtype, T::DTYPE);
+        if !T::represents(self.dtype) {
+            mismatch(self.dtype, T::DTYPE);
+        }
         // SAFETY: by construction the bytes are valid, unchanged and aligned for 'a; every bit pattern is a valid T.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().cast(), self.len / size_of::<T>()) }
     }
 
     /// The elements as words of their size, for operators that only move them. Panics if `T` has another size.
     pub fn words<T: Element>(&self) -> &'a [T] {
-        assert!(size_of::<T>() == self.dtype.size(), "tensor of {} read as words of {}", self.dtype, T::DTYPE);
+        if size_of::<T>() != self.dtype.size() {
+            mismatch(self.dtype, T::DTYPE);
+        }
         View { dtype: T::DTYPE, ..*self }.slice()
     }
 }
@@ -307,12 +311,23 @@ impl<'a> Args<'a> {
 
     /// Elements of a required input. Panics if it is absent or of another type.
     pub fn input<T: Element>(&self, input: usize) -> &'a [T] {
-        self.view(input).expect("a required input is present").slice()
+        self.required(input).slice()
     }
 
     /// Elements of a required input as words; see [`View::words`]. Panics if it is absent.
     pub fn words<T: Element>(&self, input: usize) -> &'a [T] {
-        self.view(input).expect("a required input is present").words()
+        self.required(input).words()
+    }
+
+    /// Words of an optional input; see [`View::words`].
+    pub fn optional_words<T: Element>(&self, input: usize) -> Option<&'a [T]> {
+        self.view(input).map(|v| v.words())
+    }
+
+    // Kernels are many: what they share is not inlined into each of them.
+    #[inline(never)]
+    fn required(&self, input: usize) -> View<'a> {
+        self.view(input).expect("a required input is present")
     }
 
     /// Elements of an optional input. Panics if it is of another type.
@@ -323,7 +338,9 @@ impl<'a> Args<'a> {
     /// This part's tile of an output; outputs from the 65th on are taken in ascending order. Panics if it was taken before.
     pub fn output<T: Element>(&mut self, output: usize) -> Tile<'a, T> {
         let out = self.outputs[output];
-        assert!(T::represents(out.dtype), "tensor of {} written as {}", out.dtype, T::DTYPE);
+        if !T::represents(out.dtype) {
+            mismatch(out.dtype, T::DTYPE);
+        }
         self.take(output)
     }
 
@@ -335,19 +352,26 @@ impl<'a> Args<'a> {
     /// This part's tile of an output as words; see [`View::words`]. Panics if it was taken before.
     pub fn output_words<T: Element>(&mut self, output: usize) -> Tile<'a, T> {
         let dtype = self.outputs[output].dtype;
-        assert!(size_of::<T>() == dtype.size(), "tensor of {dtype} written as words of {}", T::DTYPE);
+        if size_of::<T>() != dtype.size() {
+            mismatch(dtype, T::DTYPE);
+        }
         self.take(output)
     }
 
     fn take<T: Element>(&mut self, output: usize) -> Tile<'a, T> {
+        self.mark_taken(output);
+        // SAFETY: parts of a grid are disjoint, this part takes its tile once, and the grid is the phase's only one.
+        unsafe { self.outputs[output].tile(&self.grid, self.part) }
+    }
+
+    #[inline(never)]
+    fn mark_taken(&mut self, output: usize) {
         let fresh = if output < 64 { self.taken & (1 << output) == 0 } else { output >= self.next };
         assert!(fresh, "output {output} is taken twice");
         match output {
             0..64 => self.taken |= 1 << output,
             _ => self.next = output + 1,
         }
-        // SAFETY: parts of a grid are disjoint, this part takes its tile once, and the grid is the phase's only one.
-        unsafe { self.outputs[output].tile(&self.grid, self.part) }
     }
 
     /// The whole output, for kernels with a partition of their own.
@@ -386,6 +410,12 @@ impl<'a> Args<'a> {
         // SAFETY: scratch starts on a cache line, which is aligned for every T; every bit pattern is a valid T.
         unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size_of::<T>()) }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn mismatch(tensor: DType, kernel: DType) -> ! {
+    panic!("a kernel for {kernel} is given a tensor of {tensor}")
 }
 
 /// Runs the given parts of a phase one after another on this thread; see [`Args`].
@@ -439,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "read as")]
+    #[should_panic(expected = "is given a tensor of")]
     fn the_element_type_is_checked() {
         let bytes = [0u8; 8];
         View::new(&bytes, DType::U8).slice::<i8>();

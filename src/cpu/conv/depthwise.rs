@@ -91,10 +91,10 @@ impl Work for Part<'_> {
                     );
                 }
                 for pixel in (interior.start..whole).step_by(PIXELS) {
-                    line.interior::<M::Vector, PIXELS>(pixel, &channels);
+                    line.interior::<M, PIXELS>(pixel, &channels);
                 }
                 for pixel in (whole..pairs).step_by(2) {
-                    line.interior::<M::Vector, 2>(pixel, &channels);
+                    line.interior::<M, 2>(pixel, &channels);
                 }
                 finish_rows::<M>(&args.output, first..first + output[2], channels.clone());
             }
@@ -116,17 +116,18 @@ struct Line<'a> {
 impl Line<'_> {
     /// `P` neighbouring pixels with all taps inside. Constant extents let the compiler unroll the window's rows.
     #[inline(always)]
-    unsafe fn interior<V: Vector, const P: usize>(&self, pixel: usize, channels: &Range<usize>) {
-        let dense = self.window.dilation[2] == 1;
+    unsafe fn interior<M: Machine, const P: usize>(&self, pixel: usize, channels: &Range<usize>) {
+        // The baseline has too few registers to gain from it.
+        let unrolled = M::ISA != Isa::Scalar && self.window.dilation[2] == 1;
         // SAFETY: the caller's promises.
         unsafe {
             match (self.window.kernel[2], self.window.stride[2]) {
-                (3, 1) if dense => self.pixels::<V, P>(pixel, channels, 0..3, 1),
-                (3, 2) if dense => self.pixels::<V, P>(pixel, channels, 0..3, 2),
-                (5, 1) if dense => self.pixels::<V, P>(pixel, channels, 0..5, 1),
-                (5, 2) if dense => self.pixels::<V, P>(pixel, channels, 0..5, 2),
-                (7, 1) if dense => self.pixels::<V, P>(pixel, channels, 0..7, 1),
-                (kernel, stride) => self.pixels::<V, P>(pixel, channels, 0..kernel, stride),
+                (3, 1) if unrolled => self.pixels::<M::Vector, P>(pixel, channels, 0..3, 1),
+                (3, 2) if unrolled => self.pixels::<M::Vector, P>(pixel, channels, 0..3, 2),
+                (5, 1) if unrolled => self.pixels::<M::Vector, P>(pixel, channels, 0..5, 1),
+                (5, 2) if unrolled => self.pixels::<M::Vector, P>(pixel, channels, 0..5, 2),
+                (7, 1) if unrolled => self.pixels::<M::Vector, P>(pixel, channels, 0..7, 1),
+                (kernel, stride) => self.pixels::<M::Vector, P>(pixel, channels, 0..kernel, stride),
             }
         }
     }

@@ -20,10 +20,11 @@ pub fn halves<T: Half, F: Function<f32, Out = f32>>(plan: Plan) -> Box<dyn Kerne
     rounded::<T>(plan, F::zip)
 }
 
+/// Sees words only, as kernels of signed integers serve unsigned ones where that makes no difference.
 fn zipped<T: Lane, O: Element>(plan: Plan, zip: Zip<T::Wide, O>) -> Box<dyn Kernel> {
     kernel(plan.flat.grid, move |args| {
-        let [a, b] = plan.order.map(|i| args.input::<T>(i));
-        let mut rest = args.output::<O>(0).into_slice();
+        let [a, b] = plan.order.map(|i| args.words::<T>(i));
+        let mut rest = args.output_words::<O>(0).into_slice();
         let mut buffers = [[T::Wide::default(); BLOCK]; 2];
         for range in blocks(plan.flat.range(args)) {
             let (y, later) = rest.split_at_mut(range.len());

@@ -65,10 +65,20 @@ macro_rules! kinds {
     };
 }
 
+/// Integers of one size. Where signs make no difference, one kernel serves both types.
 macro_rules! integers {
-    ($ty:ty, $plan:ident, $kind:ident) => {
-        kinds!(plain::<$ty>, $plan, $kind: Add Sub Mul Div Mod Fmod Min Max PRelu Equal Less LessOrEqual
-            BitAnd BitOr BitXor ShiftLeft ShiftRight)
+    ($signed:ty, $unsigned:ty, $is_signed:expr, $plan:ident, $kind:ident) => {
+        match $kind {
+            BinaryKind::Add | BinaryKind::Sub | BinaryKind::Mul | BinaryKind::Equal | BinaryKind::BitAnd
+            | BinaryKind::BitOr | BinaryKind::BitXor | BinaryKind::ShiftLeft => {
+                kinds!(plain::<$signed>, $plan, $kind: Add Sub Mul Equal BitAnd BitOr BitXor ShiftLeft)
+            }
+            _ if $is_signed => {
+                kinds!(plain::<$signed>, $plan, $kind: Div Mod Fmod Min Max PRelu Less LessOrEqual ShiftRight)
+            }
+            BinaryKind::Mod => Some(plain::<$unsigned, f::Fmod>($plan)),
+            _ => kinds!(plain::<$unsigned>, $plan, $kind: Div Fmod Min Max PRelu Less LessOrEqual ShiftRight),
+        }
     };
 }
 
@@ -85,15 +95,12 @@ fn select(plan: Plan, kind: BinaryKind, dtype: DType) -> Option<Box<dyn Kernel>>
         }
         DType::F16 => float16::<f16>(plan, kind),
         DType::BF16 => float16::<bf16>(plan, kind),
-        DType::I8 => integers!(i8, plan, kind),
-        DType::I16 => integers!(i16, plan, kind),
-        DType::I32 => integers!(i32, plan, kind),
-        DType::I64 => integers!(i64, plan, kind),
-        DType::U8 => integers!(u8, plan, kind),
-        DType::U16 => integers!(u16, plan, kind),
-        DType::U32 => integers!(u32, plan, kind),
-        DType::U64 => integers!(u64, plan, kind),
-        DType::Bool => kinds!(plain::<u8>, plan, kind: And Or Xor Equal),
+        DType::I8 | DType::U8 => integers!(i8, u8, dtype == DType::I8, plan, kind),
+        DType::I16 | DType::U16 => integers!(i16, u16, dtype == DType::I16, plan, kind),
+        DType::I32 | DType::U32 => integers!(i32, u32, dtype == DType::I32, plan, kind),
+        DType::I64 | DType::U64 => integers!(i64, u64, dtype == DType::I64, plan, kind),
+        DType::Bool if kind == BinaryKind::Equal => Some(plain::<i8, f::Equal>(plan)),
+        DType::Bool => kinds!(plain::<u8>, plan, kind: And Or Xor),
     }
 }
 

@@ -22,10 +22,8 @@ pub fn prepare(op: &MatMul, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
     match dtype {
         DType::F32 => Product::prepare(op, &problem, cx),
         DType::F64 => Ok(Plain::<f64>::prepare(problem, cx)),
-        DType::I32 => Ok(Plain::<i32>::prepare(problem, cx)),
-        DType::I64 => Ok(Plain::<i64>::prepare(problem, cx)),
-        DType::U32 => Ok(Plain::<u32>::prepare(problem, cx)),
-        DType::U64 => Ok(Plain::<u64>::prepare(problem, cx)),
+        DType::I32 | DType::U32 => Ok(Plain::<i32>::prepare(problem, cx)),
+        DType::I64 | DType::U64 => Ok(Plain::<i64>::prepare(problem, cx)),
         other => Err(Error::internal(format!("a product of {other}"))),
     }
 }

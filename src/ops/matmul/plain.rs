@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 /// Multiply-adds worth a part of their own.
 const GRAIN: usize = 64 * 1024;
 
-/// `A · B + bias + residual`.
+/// `A · B + bias + residual`. Integers wrap, so that the signed types serve the unsigned ones too.
 pub struct Plain<T> {
     isa: Isa,
     problem: Problem,
@@ -56,8 +56,8 @@ impl<T: Arith> Work for Part<'_, '_, '_, T> {
     #[inline(always)]
     fn run<M: Machine>(self) {
         let Part { kernel: Plain { problem: p, bias, .. }, args } = self;
-        let (a, b): (&[T], &[T]) = (args.input(p.swapped.into()), args.input((!p.swapped).into()));
-        let mut out = args.output::<T>(0);
+        let (a, b): (&[T], &[T]) = (args.words(p.swapped.into()), args.words((!p.swapped).into()));
+        let mut out = args.output_words::<T>(0);
         let cols = out.cols();
         for row in out.rows() {
             let (batch, i) = (row / p.m, row % p.m);
@@ -113,10 +113,10 @@ fn chunk<T: Arith, M: Machine>(
 /// Adds bias and residual to elements of the output that start at position `first`.
 #[inline(always)]
 fn add<T: Arith>(out: &mut [T], first: usize, bias: &Option<Offsets>, args: &Args<'_>) {
-    if let (Some(offsets), Some(bias)) = (bias, args.optional(2)) {
+    if let (Some(offsets), Some(bias)) = (bias, args.optional_words(2)) {
         offsets.add(out, first, bias);
     }
-    if let Some(residual) = args.optional::<T>(3) {
+    if let Some(residual) = args.optional_words::<T>(3) {
         out.iter_mut().zip(&residual[first..]).for_each(|(x, r)| *x = x.plus(*r));
     }
 }

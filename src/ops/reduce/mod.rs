@@ -42,6 +42,11 @@ impl ReduceKind {
         use ReduceKind::*;
         [Sum, Mean, Prod, Max, Min, L1, L2, SumSquare, LogSum, LogSumExp]
     };
+
+    /// Whether it is computed as a real number even for integers.
+    fn is_real(self) -> bool {
+        matches!(self, ReduceKind::L2 | ReduceKind::LogSum | ReduceKind::LogSumExp)
+    }
 }
 
 /// See the [module](self).

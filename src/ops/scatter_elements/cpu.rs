@@ -1,11 +1,10 @@
 //! Updates, one after another; parts own slices along the first axis unless indices cross them.
 
-use super::{Reduction, ScatterElements};
+use super::ScatterElements;
 use crate::error::{Error, Result};
-use crate::ops::elementwise::for_type;
 use crate::ops::gather_elements::walk;
 use crate::ops::index::{Index, resolve};
-use crate::ops::scatter::{self, Reducible};
+use crate::ops::scatter::{self, Function};
 use crate::ops::{Kernel, Prepare, Walk};
 use crate::tensor::{Args, DType, Dims, Element, Grid, normalize_axis};
 
@@ -32,21 +31,16 @@ pub fn prepare(cx: &Prepare<'_>, op: &ScatterElements) -> Result<Box<dyn Kernel>
     let rows = if axis == 0 { 1 } else { data[0].max(1) };
     let grid = Grid::by_cost(rows, slices.1, GRAIN);
     let updates = Updates { walk: walk(&data, &indices, axis), axis, data, slices };
-    let (dtype, reduction) = (cx.outputs[0].dtype, op.reduction);
-    Ok(match (reduction, dtype) {
-        (Reduction::Replace, _) => match dtype.size() {
-            1 => kernel::<u8>(cx, grid, updates, reduction),
-            2 => kernel::<u16>(cx, grid, updates, reduction),
-            4 => kernel::<u32>(cx, grid, updates, reduction),
-            _ => kernel::<u64>(cx, grid, updates, reduction),
-        },
-        (_, DType::Bool) => kernel::<u8>(cx, grid, updates, reduction.of_bools()),
-        _ => for_type!(dtype, kernel(cx, grid, updates, reduction)),
+    Ok(match op.reduction.function(cx.outputs[0].dtype) {
+        Function::B1(combine) => kernel(cx, grid, updates, combine),
+        Function::B2(combine) => kernel(cx, grid, updates, combine),
+        Function::B4(combine) => kernel(cx, grid, updates, combine),
+        Function::B8(combine) => kernel(cx, grid, updates, combine),
     })
 }
 
-fn kernel<T: Reducible>(cx: &Prepare<'_>, grid: Grid, updates: Updates, reduction: Reduction) -> Box<dyn Kernel> {
-    let (combine, wide) = (reduction.function::<T>(), cx.input(1).info.dtype == DType::I64);
+fn kernel<T: Element>(cx: &Prepare<'_>, grid: Grid, updates: Updates, combine: fn(T, T) -> T) -> Box<dyn Kernel> {
+    let wide = cx.input(1).info.dtype == DType::I64;
     scatter::kernel(cx, grid, move |args| match wide {
         true => updates.apply::<T, i64>(args, combine),
         false => updates.apply::<T, i32>(args, combine),

@@ -2,9 +2,8 @@
 
 use super::Reduction;
 use crate::error::Result;
-use crate::ops::elementwise::for_type;
 use crate::ops::index::{Index, Tuples};
-use crate::ops::scatter::{self, Reducible};
+use crate::ops::scatter::{self, Function};
 use crate::ops::{Kernel, Prepare};
 use crate::tensor::{Args, DType, Element, Grid};
 
@@ -23,27 +22,23 @@ pub fn prepare(cx: &Prepare<'_>, reduction: Reduction) -> Box<dyn Kernel> {
     let most = (len / PIECE).clamp(1, Grid::MAX_PARTS);
     let parts = (count * len / GRAIN).clamp(1, most);
     let grid = Grid { rows: tuples.slices().max(1), cols: len.max(1), row_parts: 1, col_parts: parts };
-    let dtype = cx.outputs[0].dtype;
-    match (reduction, dtype) {
-        (Reduction::Replace, _) => match dtype.size() {
-            1 => kernel::<u8>(cx, grid, (tuples, count), reduction),
-            2 => kernel::<u16>(cx, grid, (tuples, count), reduction),
-            4 => kernel::<u32>(cx, grid, (tuples, count), reduction),
-            _ => kernel::<u64>(cx, grid, (tuples, count), reduction),
-        },
-        (_, DType::Bool) => kernel::<u8>(cx, grid, (tuples, count), reduction.of_bools()),
-        _ => for_type!(dtype, kernel(cx, grid, (tuples, count), reduction)),
+    let (places, replace) = ((tuples, count), reduction == Reduction::Replace);
+    match reduction.function(cx.outputs[0].dtype) {
+        Function::B1(combine) => kernel(cx, grid, places, replace, combine),
+        Function::B2(combine) => kernel(cx, grid, places, replace, combine),
+        Function::B4(combine) => kernel(cx, grid, places, replace, combine),
+        Function::B8(combine) => kernel(cx, grid, places, replace, combine),
     }
 }
 
-fn kernel<T: Reducible>(
+fn kernel<T: Element>(
     cx: &Prepare<'_>,
     grid: Grid,
     (tuples, count): (Tuples, usize),
-    reduction: Reduction,
+    replace: bool,
+    combine: fn(T, T) -> T,
 ) -> Box<dyn Kernel> {
-    let (combine, wide) = (reduction.function::<T>(), cx.input(1).info.dtype == DType::I64);
-    let replace = reduction == Reduction::Replace;
+    let wide = cx.input(1).info.dtype == DType::I64;
     let row = move |to: &mut [T], from: &[T]| match replace {
         true => to.copy_from_slice(from),
         false => to.iter_mut().zip(from).for_each(|(to, &from)| *to = combine(*to, from)),

@@ -63,7 +63,7 @@ impl OpDef for Unique {
     fn run_dynamic(&self, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
         let Some(Some(x)) = inputs.first() else { return Err(Error::invalid("input 0 is missing")) };
         let slices = Slices::new(&x.info.dims, self.axis)?;
-        for_type!(x.info.dtype, unique(x, &slices, self.sorted))
+        unique(x, &slices, self.sorted)
     }
 }
 
@@ -88,27 +88,26 @@ impl Slices {
         Ok(Slices { outer, n: dims[axis], inner, dims: *dims, axis })
     }
 
-    /// The pieces of slice `i`, in order.
-    fn pieces<'a, T>(&self, x: &'a [T], i: usize) -> impl Iterator<Item = &'a [T]> {
-        let (n, inner) = (self.n, self.inner);
-        (0..self.outer).map(move |o| &x[(o * n + i) * inner..][..inner])
-    }
-
-    fn compare<T: Sortable>(&self, x: &[T], a: usize, b: usize) -> Ordering {
-        let keys = |i: usize| self.pieces(x, i).flatten().map(|e| e.key());
-        keys(a).cmp(keys(b))
+    /// The order of slices `a` and `b`, from the keys of all elements.
+    fn compare(&self, keys: &[i64], a: usize, b: usize) -> Ordering {
+        let of = |i: usize| (0..self.outer).flat_map(move |o| &keys[(o * self.n + i) * self.inner..][..self.inner]);
+        of(a).cmp(of(b))
     }
 }
 
+fn keys<T: Sortable>(x: &Tensor) -> Vec<i64> {
+    x.elements::<T>().iter().map(|e| e.key()).collect()
+}
+
 /// The four outputs.
-fn unique<T: Sortable>(x: &Tensor, slices: &Slices, sorted: bool) -> Result<Vec<Tensor>> {
-    let elements = x.elements::<T>();
+fn unique(x: &Tensor, slices: &Slices, sorted: bool) -> Result<Vec<Tensor>> {
+    let keys = for_type!(x.info.dtype, keys(x));
     let mut order: Vec<usize> = (0..slices.n).collect();
     // Stable, so that the first of a group of equals is the first to occur.
-    order::stable(&mut order, &|a, b| slices.compare(elements, a, b));
-    let mut groups: Vec<&[usize]> = order.chunk_by(|&a, &b| slices.compare(elements, a, b).is_eq()).collect();
+    order::stable(&mut order, &|a, b| slices.compare(&keys, a, b));
+    let mut groups: Vec<&[usize]> = order.chunk_by(|&a, &b| slices.compare(&keys, a, b).is_eq()).collect();
     if !sorted {
-        by_first(&mut groups);
+        groups.sort_by_key(|group| group[0]);
     }
     let mut inverse = vec![0i64; slices.n];
     for (i, group) in groups.iter().enumerate() {
@@ -117,23 +116,18 @@ fn unique<T: Sortable>(x: &Tensor, slices: &Slices, sorted: bool) -> Result<Vec<
     let first: Vec<i64> = groups.iter().map(|group| group[0] as i64).collect();
     let counts: Vec<i64> = groups.iter().map(|group| group.len() as i64).collect();
     let vector = |v: &[i64]| Tensor::new(&[v.len()], v);
-    let values = take(x, elements, slices, &first)?;
+    let values = take(x, slices, &first)?;
     Ok(vec![values, vector(&first)?, vector(&inverse)?, vector(&counts)?])
 }
 
-/// Sorts groups by their first members; one copy for all element types.
-#[inline(never)]
-fn by_first(groups: &mut [&[usize]]) {
-    groups.sort_by_key(|group| group[0]);
-}
-
 /// The slices at `places`.
-fn take<T: Sortable>(x: &Tensor, elements: &[T], slices: &Slices, places: &[i64]) -> Result<Tensor> {
+fn take(x: &Tensor, slices: &Slices, places: &[i64]) -> Result<Tensor> {
     let mut dims = slices.dims;
     dims[slices.axis] = places.len();
-    let piece = |o: usize, at: i64| &elements[(o * slices.n + at as usize) * slices.inner..][..slices.inner];
-    let values: Vec<T> =
-        (0..slices.outer).flat_map(|o| places.iter().flat_map(move |&at| piece(o, at))).copied().collect();
+    let (bytes, width) = (x.view().bytes(), x.info.dtype.size());
+    let len = slices.inner * width;
+    let piece = |o: usize, at: i64| &bytes[(o * slices.n + at as usize) * len..][..len];
+    let pieces: Vec<&[u8]> = (0..slices.outer).flat_map(|o| places.iter().map(move |&at| piece(o, at))).collect();
     let info = TensorInfo { dtype: x.info.dtype, dims };
-    Ok(Tensor { info, data: Blob::new(Buffer::from_elements(&values)?) })
+    Ok(Tensor { info, data: Blob::new(Buffer::from_elements(&pieces.concat())?) })
 }
