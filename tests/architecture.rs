@@ -37,6 +37,8 @@ const UNSAFE: &[&str] = &[
     "src/ops/attention/blocks.rs",
     "src/ops/attention/cache.rs",
     "src/ops/attention/rows.rs",
+    "src/ops/recurrent/f32.rs",
+    "src/ops/recurrent/step.rs",
 ];
 
 const GENERATED: [&str; 1] = ["src/schema/model_generated.rs"];

@@ -219,4 +219,5 @@ ops! {
     Range(attributes_as_range): range;
     Norm(attributes_as_norm): norm;
     Attention(attributes_as_attention): attention;
+    Recurrent(attributes_as_recurrent): recurrent;
 }

@@ -11,7 +11,7 @@ const LEAST_COLUMNS: usize = 8;
 
 impl Op {
     /// The layout in which the operator reads a constant as input `index` without copying it on every run: row-major
-    /// for all but the weights of products and convolutions. A product's B must not be transposed.
+    /// for all but the weights of products, convolutions and recurrent layers. A product's B must not be transposed.
     pub fn constant_layout(&self, index: usize, info: &TensorInfo) -> Layout {
         let packs = matches!(info.dtype, DType::F32 | DType::F16 | DType::BF16);
         match (self, index, &info.dims[..]) {
@@ -19,6 +19,7 @@ impl Op {
             (Op::Conv(op), 1, [out_channels, .., group_in]) if packs && op.groups > 0 => {
                 conv::layout(op.groups as usize, *group_in, out_channels / op.groups as usize)
             }
+            (Op::Recurrent(_), 1 | 2, [_, _, _]) if packs => Layout::Panels,
             _ => Layout::RowMajor,
         }
     }
