@@ -2,8 +2,8 @@
 //! exists. Integers wrap.
 
 use super::elementwise::Number;
-use crate::cpu::math;
 use crate::cpu::simd::Machine;
+use crate::cpu::{Activation, math};
 use crate::tensor::Element;
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -13,6 +13,8 @@ pub trait Arith: Element {
     fn mul_add<M: Machine>(a: Self, b: Self, c: Self) -> Self;
     /// `self + other`.
     fn plus(self, other: Self) -> Self;
+    /// Applies an activation to every element. Only f32 has others than none.
+    fn activate<M: Machine>(_activation: Activation, _values: &mut [Self]) {}
 }
 
 macro_rules! wrapping {
@@ -34,6 +36,11 @@ macro_rules! wrapping {
 wrapping! { i32, i64 }
 
 impl Arith for f32 {
+    #[inline(always)]
+    fn activate<M: Machine>(activation: Activation, values: &mut [Self]) {
+        activation.map::<M>(values);
+    }
+
     #[inline(always)]
     fn mul_add<M: Machine>(a: Self, b: Self, c: Self) -> Self {
         M::mul_add(a, b, c)

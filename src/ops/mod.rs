@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod arith;
+mod centered;
 mod context;
 mod elementwise;
 mod evaluate;
@@ -220,4 +221,7 @@ ops! {
     Norm(attributes_as_norm): norm;
     Attention(attributes_as_attention): attention;
     Recurrent(attributes_as_recurrent): recurrent;
+    ConvTranspose(attributes_as_conv_transpose): conv_transpose;
+    MatMulInteger(attributes_as_mat_mul_integer): matmul_integer;
+    ConvInteger(attributes_as_conv_integer): conv_integer;
 }

@@ -3,7 +3,8 @@
 //! (of the output's shape). The output is `[N, spatial.., OC]`.
 //!
 //! Output o reads inputs `o · stride + tap · dilation - padding` along each of 1 to 3 spatial dimensions; what lies
-//! outside is zero. Channel groups see only their own inputs. f16 and bf16 accumulate in f32.
+//! outside is zero. Channel groups see only their own inputs. f16 and bf16 accumulate in f32. (The kernel for i32 serves
+//! [`ConvInteger`](super::ConvInteger).)
 
 mod f32;
 mod plain;
@@ -88,6 +89,7 @@ impl OpDef for Conv {
         match cx.outputs[0].dtype {
             DType::F32 => f32::prepare(self, cx),
             DType::F64 => plain::prepare::<f64>(self, cx),
+            DType::I32 => plain::prepare::<i32>(self, cx),
             _ => widen::prepare(self, cx),
         }
     }
@@ -116,7 +118,7 @@ pub(super) fn check_bias(inputs: &Inputs<'_>, index: usize, output: &Shape) -> R
 
 impl Conv {
     /// Shape of the output.
-    fn output(&self, x: &Shape, w: &Shape) -> Result<Shape> {
+    pub(super) fn output(&self, x: &Shape, w: &Shape) -> Result<Shape> {
         let (batch, spatial, channels) = if self.channels_first_input { channels_first(x)? } else { channels_last(x)? };
         output(&self.window, self.groups, (batch, spatial, channels), w)
     }

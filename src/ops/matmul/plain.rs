@@ -97,7 +97,11 @@ fn chunk<T: Arith, M: Machine>(
     for k in 0..p.k {
         let a = a[k * a_step];
         let b = &b[start + k * k_step..];
-        if n_step == 1 {
+        if let (true, PANEL, Some(b)) = (n_step == 1, width, b.first_chunk::<PANEL>()) {
+            for (sum, &b) in sums.iter_mut().zip(b) {
+                *sum = T::mul_add::<M>(a, b, *sum);
+            }
+        } else if n_step == 1 {
             for (sum, &b) in sums[..width].iter_mut().zip(b) {
                 *sum = T::mul_add::<M>(a, b, *sum);
             }
