@@ -208,7 +208,7 @@ impl Transposed {
         let pixel = line * ow + first;
         let out = args.raw_output(0);
         assert!(((pixel + (count - 1) * step) * channels + (group + 1) * group_out) * 4 <= out.byte_len());
-        assert!(table.len() * size_of::<f32>() >= count * segments * size_of::<*const f32>());
+        assert!(size_of_val(table) >= count * segments * size_of::<*const f32>());
         let image_len = input.iter().product::<usize>() * self.geometry.in_channels();
         let x = &args.input::<f32>(0)[image * image_len..][..image_len];
         let rows =

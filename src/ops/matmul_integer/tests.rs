@@ -11,11 +11,11 @@ fn pick(t: Option<&Tensor>, at: &[usize]) -> i64 {
     as_f64(t)[dims.iter().zip(at).fold(0, |i, (&d, &a)| i * d + if d == 1 { 0 } else { a })] as i64
 }
 
-fn check<A: Element, B: Element>(
-    shapes: [&[usize]; 2],
-    zeros: [Option<&[usize]>; 2],
-    elements: (fn(&mut Random) -> A, fn(&mut Random) -> B),
-) {
+type Draw<T> = fn(&mut Random) -> T;
+type Shapes = [&'static [usize]; 2];
+type ZeroShapes = [Option<&'static [usize]>; 2];
+
+fn check<A: Element, B: Element>(shapes: Shapes, zeros: ZeroShapes, elements: (Draw<A>, Draw<B>)) {
     let mut random = Random::new(41);
     let (a, b) = (random.tensor_of(shapes[0], elements.0), random.tensor_of(shapes[1], elements.1));
     let a_zero = zeros[0].map(|dims| random.tensor_of(dims, elements.0));
@@ -48,7 +48,7 @@ fn check<A: Element, B: Element>(
 fn every_type_and_zero_point() {
     let unsigned = |r: &mut Random| r.below(256) as u8;
     let signed = |r: &mut Random| r.below(256) as u8 as i8;
-    let shapes: [([&[usize]; 2], [Option<&[usize]>; 2]); 7] = [
+    let shapes: [(Shapes, ZeroShapes); 7] = [
         ([&[4, 3], &[3, 2]], [None, None]),
         ([&[5, 70], &[70, 33]], [Some(&[]), Some(&[1])]),
         ([&[5, 7], &[7, 33]], [Some(&[5]), Some(&[33])]),

@@ -106,7 +106,7 @@ impl Case {
         out
     }
 
-    fn cell(&self, v: &[Option<Vec<f64>>; 8], d: usize, x: &[f64], hidden: &mut Vec<f64>, cell: &mut [f64]) {
+    fn cell(&self, v: &[Option<Vec<f64>>; 8], d: usize, x: &[f64], hidden: &mut [f64], cell: &mut [f64]) {
         let (_, h, gates) = self.extents();
         let n = gates * h;
         let product = |which: usize, from: &[f64], gate: usize, unit: usize| -> f64 {
@@ -118,7 +118,7 @@ impl Case {
         };
         let peephole = |i: usize, unit: usize| v[7].as_ref().map_or(0.0, |p| p[(3 * d + i) * h + unit]);
         let x_part = |gate: usize, unit: usize| product(1, x, gate, unit) + bias(0, gate, unit);
-        let before = hidden.clone();
+        let before = hidden.to_vec();
         let h_part = |gate: usize, unit: usize| product(2, &before, gate, unit) + bias(1, gate, unit);
         let f = |i: usize, x: f64| {
             let clip = f64::from(self.op.clip);
