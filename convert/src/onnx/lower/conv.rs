@@ -4,10 +4,10 @@ use super::{Cx, Table};
 use crate::onnx::model::Node;
 use infer::error::{Error, Result};
 use infer::graph::ValueId;
-use infer::ops::Conv;
+use infer::ops::{Conv, ConvInteger};
 use infer::tensor::Dim;
 
-pub const TABLE: Table = &[("Conv", conv)];
+pub const TABLE: Table = &[("Conv", conv), ("ConvInteger", integer)];
 
 fn conv(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let (x, w, bias) = (cx.input(n, 0)?, cx.input(n, 1)?, cx.optional(n, 2)?);
@@ -20,8 +20,19 @@ fn conv(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     Ok(vec![cx.b.channels_first(y)?])
 }
 
+fn integer(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
+    let (x, w) = (cx.input(n, 0)?, cx.input(n, 1)?);
+    let zeros = [cx.optional(n, 2)?, cx.optional(n, 3)?];
+    let kernel = cx.kernel(n, w)?;
+    let spatial = cx.spatial(x, kernel.len())?;
+    let op = ConvInteger { window: cx.window(n, &spatial, &kernel)?, groups: groups(n)? };
+    let (x, w) = (cx.b.channels_last(x)?, cx.b.channels_last(w)?);
+    let y = cx.b.emit(op, &[Some(x), Some(w), zeros[0], zeros[1]])?[0];
+    Ok(vec![cx.b.channels_first(y)?])
+}
+
 /// Number of channel groups.
-fn groups(n: &Node) -> Result<u32> {
+pub fn groups(n: &Node) -> Result<u32> {
     let groups = n.int("group", 1)?;
     u32::try_from(groups).ok().filter(|&g| g > 0).ok_or_else(|| Error::format(format!("{groups} groups")))
 }
@@ -38,7 +49,7 @@ impl Cx<'_> {
     }
 
     /// Spatial extents of weights `[.., .., taps..]`, which `kernel_shape` must repeat if it is given.
-    fn kernel(&self, n: &Node, w: ValueId) -> Result<Vec<usize>> {
+    pub fn kernel(&self, n: &Node, w: ValueId) -> Result<Vec<usize>> {
         let stated = n.ints("kernel_shape")?;
         let dims = self.b.dims(w);
         if dims.len() < 3 {

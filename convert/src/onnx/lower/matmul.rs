@@ -4,15 +4,20 @@ use super::{Cx, Table};
 use crate::onnx::model::Node;
 use infer::error::{Error, Result};
 use infer::graph::ValueId;
-use infer::ops::MatMul;
 use infer::ops::binary::BinaryKind;
+use infer::ops::{MatMul, MatMulInteger};
 use infer::tensor::DType;
 
-pub const TABLE: Table = &[("Gemm", gemm), ("MatMul", matmul)];
+pub const TABLE: Table = &[("Gemm", gemm), ("MatMul", matmul), ("MatMulInteger", integer)];
 
 fn matmul(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let (a, b) = (cx.input(n, 0)?, cx.input(n, 1)?);
     Ok(vec![cx.b.emit1(MatMul::default(), &[a, b])?])
+}
+
+fn integer(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
+    let inputs = cx.optional_inputs(n)?;
+    cx.b.emit(MatMulInteger, &inputs)
 }
 
 /// alpha · A' · B' + beta · C. C broadcasts to the product; the `broadcast` of opset 6 only permitted it to.

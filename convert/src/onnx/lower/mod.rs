@@ -6,6 +6,7 @@ mod body;
 mod cast;
 mod control;
 mod conv;
+mod conv_transpose;
 mod cumulative;
 mod depth;
 mod einsum;
@@ -15,6 +16,7 @@ mod matmul;
 mod norm;
 mod pad;
 mod pool;
+mod recurrent;
 mod reduce;
 mod scan;
 mod select;
@@ -45,6 +47,7 @@ const TABLES: &[Table] = &[
     cast::TABLE,
     control::TABLE,
     conv::TABLE,
+    conv_transpose::TABLE,
     cumulative::TABLE,
     depth::TABLE,
     einsum::TABLE,
@@ -54,6 +57,7 @@ const TABLES: &[Table] = &[
     norm::TABLE,
     pad::TABLE,
     pool::TABLE,
+    recurrent::TABLE,
     reduce::TABLE,
     scan::TABLE,
     select::TABLE,
