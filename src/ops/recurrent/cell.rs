@@ -66,11 +66,11 @@ impl Step<'_> {
         &self.x[gate * self.x_stride..][..self.units()]
     }
 
-    /// The function `f` of clipped arguments, in place.
+    /// The function `f` of clipped arguments, in place. The cell state is no argument that is clipped.
     #[inline(always)]
     fn apply<M: Machine>(&self, f: usize, values: &mut [f32]) {
         let clip = self.cell.clip;
-        if clip.is_finite() {
+        if clip.is_finite() && f < 2 {
             for x in values.iter_mut() {
                 let y = if *x < -clip { -clip } else { *x };
                 *x = if y > clip { clip } else { y };

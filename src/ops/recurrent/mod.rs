@@ -21,7 +21,7 @@
 //!   `input_forget` f is 1 - i
 //!
 //! (Elman 1990; Cho et al., arXiv 1406.1078; Hochreiter and Schmidhuber 1997, Gers and Schmidhuber 2000.) `clip` bounds the
-//! arguments of all functions. Steps at or beyond a sequence's length give zeros and leave the states as they are; the
+//! arguments of f and g. Steps at or beyond a sequence's length give zeros and leave the states as they are; the
 //! reverse direction begins at its last step. All floating-point inputs are f32, f16 or bf16.
 
 mod cell;
@@ -73,7 +73,7 @@ pub struct Recurrent {
     pub linear_before_reset: bool,
     /// LSTM: the forget gate is 1 - the input gate.
     pub input_forget: bool,
-    /// Bound on the arguments of all functions; none if it is 0.
+    /// Bound on the arguments of f and g; none if it is 0.
     pub clip: f32,
     /// Functions f, g, h, as many as the cell has, for each direction; the usual ones (sigmoid for gates, tanh else) if
     /// empty.

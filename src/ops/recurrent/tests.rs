@@ -122,7 +122,7 @@ impl Case {
         let h_part = |gate: usize, unit: usize| product(2, &before, gate, unit) + bias(1, gate, unit);
         let f = |i: usize, x: f64| {
             let clip = f64::from(self.op.clip);
-            let x = if clip > 0.0 { x.clamp(-clip, clip) } else { x };
+            let x = if clip > 0.0 && i < 2 { x.clamp(-clip, clip) } else { x };
             apply(self.op.functions(d)[i], x)
         };
         match self.op.kind {

@@ -59,7 +59,7 @@ fn hidden(cx: &Cx<'_>, n: &Node, r: Option<ValueId>) -> Result<u32> {
     size.ok_or_else(|| Error::format("hidden_size must be positive"))
 }
 
-/// Bound on the arguments of functions, 0 for none.
+/// Bound on the arguments of gates' functions, 0 for none.
 fn clip(n: &Node) -> Result<f32> {
     match n.attribute::<f32>("clip")? {
         None => Ok(0.0),
