@@ -11,6 +11,7 @@ mod index;
 mod order;
 #[cfg(feature = "write")]
 pub mod pack;
+mod sample;
 mod scatter;
 mod strided;
 #[cfg(test)]
@@ -218,6 +219,9 @@ ops! {
     Unique(attributes_as_unique): unique;
     NonMaxSuppression(attributes_as_non_max_suppression): non_max_suppression;
     Range(attributes_as_range): range;
+    Resize(attributes_as_resize): resize;
+    GridSample(attributes_as_grid_sample): grid_sample;
+    RoiAlign(attributes_as_roi_align): roi_align;
     Norm(attributes_as_norm): norm;
     Attention(attributes_as_attention): attention;
     Recurrent(attributes_as_recurrent): recurrent;

@@ -5375,6 +5375,7 @@ impl<'a> Resize<'a> {
   pub const VT_EXTRAPOLATION: ::flatbuffers::VOffsetT = 16;
   pub const VT_BY_SCALES: ::flatbuffers::VOffsetT = 18;
   pub const VT_AXES: ::flatbuffers::VOffsetT = 20;
+  pub const VT_ASPECT: ::flatbuffers::VOffsetT = 22;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -5389,6 +5390,7 @@ impl<'a> Resize<'a> {
     if let Some(x) = args.axes { builder.add_axes(x); }
     builder.add_extrapolation(args.extrapolation);
     builder.add_cubic_a(args.cubic_a);
+    builder.add_aspect(args.aspect);
     builder.add_by_scales(args.by_scales);
     builder.add_antialias(args.antialias);
     builder.add_exclude_outside(args.exclude_outside);
@@ -5462,6 +5464,13 @@ impl<'a> Resize<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i32>>>(Resize::VT_AXES, None)}
   }
+  #[inline]
+  pub fn aspect(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Resize::VT_ASPECT, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Resize<'_> {
@@ -5479,6 +5488,7 @@ impl ::flatbuffers::Verifiable for Resize<'_> {
      .visit_field::<f32>("extrapolation", Self::VT_EXTRAPOLATION, false)?
      .visit_field::<bool>("by_scales", Self::VT_BY_SCALES, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i32>>>("axes", Self::VT_AXES, false)?
+     .visit_field::<u8>("aspect", Self::VT_ASPECT, false)?
      .finish();
     Ok(())
   }
@@ -5493,6 +5503,7 @@ pub struct ResizeArgs<'a> {
     pub extrapolation: f32,
     pub by_scales: bool,
     pub axes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i32>>>,
+    pub aspect: u8,
 }
 impl<'a> Default for ResizeArgs<'a> {
   #[inline]
@@ -5507,6 +5518,7 @@ impl<'a> Default for ResizeArgs<'a> {
       extrapolation: 0.0,
       by_scales: false,
       axes: None,
+      aspect: 0,
     }
   }
 }
@@ -5553,6 +5565,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResizeBuilder<'a, 'b, A> {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Resize::VT_AXES, axes);
   }
   #[inline]
+  pub fn add_aspect(&mut self, aspect: u8) {
+    self.fbb_.push_slot::<u8>(Resize::VT_ASPECT, aspect, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ResizeBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ResizeBuilder {
@@ -5579,6 +5595,7 @@ impl ::core::fmt::Debug for Resize<'_> {
       ds.field("extrapolation", &self.extrapolation());
       ds.field("by_scales", &self.by_scales());
       ds.field("axes", &self.axes());
+      ds.field("aspect", &self.aspect());
       ds.finish()
   }
 }
