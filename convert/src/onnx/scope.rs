@@ -44,7 +44,7 @@ impl<'s, 'a> Scope<'s, 'a> {
 pub struct Opsets<'a>(HashMap<&'a str, i64>);
 
 /// Versions of the standard operators that this importer knows.
-pub const STANDARD_OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
+pub const STANDARD_OPSETS: std::ops::RangeInclusive<i64> = 6..=28;
 
 impl<'a> Opsets<'a> {
     /// Reads a list of imports. Where a domain stands twice, the newer version counts.

@@ -134,13 +134,18 @@ fn identity(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     Ok(vec![])
 }
 
-/// Dropout in inference: the input, and a mask that keeps everything.
+/// Dropout in inference: the input, and a mask that keeps everything, of the input's type before opset 10.
 fn dropout(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let _ = (n.attribute::<f32>("ratio")?, n.attribute::<i64>("seed")?, n.attribute::<i64>("is_test")?);
     let training = cx.optional(n, 2)?.map(|v| cx.b.known_scalar(v).ok_or(())).transpose();
-    match training {
-        Ok(None | Some(0.0)) if n.output(1).is_none() => Ok(vec![cx.input(n, 0)?]),
-        Ok(None | Some(0.0)) => Err(Error::unsupported("Dropout's mask output")),
-        _ => Err(Error::unsupported("Dropout in training mode")),
+    if !matches!(training, Ok(None | Some(0.0))) {
+        return Err(Error::unsupported("Dropout in training mode"));
     }
+    let x = cx.input(n, 0)?;
+    if n.output(1).is_none() {
+        return Ok(vec![x]);
+    }
+    let dtype = if n.opset < 10 { cx.b.dtype(x) } else { DType::Bool };
+    let (kept, shape) = (cx.b.scalar(dtype, 1.0)?, cx.b.shape(x)?);
+    Ok(vec![x, cx.b.expand(kept, shape)?])
 }

@@ -1,5 +1,8 @@
 //! From ONNX nodes to our operators: one function per ONNX operator, found in [`TABLES`].
 
+mod affine;
+mod arg;
+mod attention;
 mod axes;
 mod binary;
 mod body;
@@ -12,16 +15,20 @@ mod depth;
 mod einsum;
 mod fill;
 mod gather;
+mod loss;
 mod matmul;
 mod norm;
 mod pad;
 mod pool;
+mod quantize;
 mod recurrent;
 mod reduce;
+mod resize;
 mod scan;
 mod select;
 mod sequence;
 mod shape;
+mod signal;
 mod slice;
 mod softmax;
 mod unary;
@@ -43,6 +50,9 @@ pub type Table = &'static [(&'static str, Lower)];
 
 /// The standard operators, by family.
 const TABLES: &[Table] = &[
+    affine::TABLE,
+    arg::TABLE,
+    attention::TABLE,
     binary::TABLE,
     cast::TABLE,
     control::TABLE,
@@ -53,16 +63,20 @@ const TABLES: &[Table] = &[
     einsum::TABLE,
     fill::TABLE,
     gather::TABLE,
+    loss::TABLE,
     matmul::TABLE,
     norm::TABLE,
     pad::TABLE,
     pool::TABLE,
+    quantize::TABLE,
     recurrent::TABLE,
     reduce::TABLE,
+    resize::TABLE,
     scan::TABLE,
     select::TABLE,
     sequence::TABLE,
     shape::TABLE,
+    signal::TABLE,
     slice::TABLE,
     softmax::TABLE,
     unary::TABLE,
