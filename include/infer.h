@@ -273,6 +273,11 @@ INFER_API infer_status infer_model_options_set_mode(infer_model_options *options
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_model_options_set_verify(infer_model_options *options, uint32_t verify);
 
+/// Most bytes of weights that the library may keep rearranged, in memory of its own, because runs get faster; 0 for none.
+/// The default is half the size of the model's weights and 16 MiB. What a model needs is made when a run first needs it.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+INFER_API infer_status infer_model_options_set_weight_memory(infer_model_options *options, uint64_t bytes);
+
 /// Opens a model file; NULL options are the defaults. `path` is UTF-8 (on Unix, any bytes that name a file).
 /// Thread-safety: any thread. Lifetime: until infer_model_destroy(); sessions keep what they need of it alive.
 INFER_API infer_status infer_model_open(const char *path, const infer_model_options *options, infer_model **out);

@@ -270,6 +270,7 @@ class Model : public Handle<infer_model, infer_model_destroy> {
     Options &runtime(const Runtime &runtime) { return note(infer_model_options_set_runtime(get(), runtime.get())), *this; }
     Options &mode(infer_open_mode mode) { return note(infer_model_options_set_mode(get(), mode)), *this; }
     Options &verify(bool verify) { return note(infer_model_options_set_verify(get(), verify)), *this; }
+    Options &weight_memory(std::uint64_t bytes) { return note(infer_model_options_set_weight_memory(get(), bytes)), *this; }
   };
 
   static Result<Model> open(const char *path, const Options &options = Options()) {

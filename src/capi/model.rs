@@ -111,6 +111,22 @@ pub unsafe extern "C" fn infer_model_options_set_verify(
     })
 }
 
+/// Most bytes of weights that the library may keep rearranged, in memory of its own, because runs get faster; 0 for none.
+/// The default is half the size of the model's weights and 16 MiB. What a model needs is made when a run first needs it.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn infer_model_options_set_weight_memory(
+    options: *mut infer_model_options,
+    bytes: u64,
+) -> infer_status {
+    ffi::run(|| {
+        // SAFETY: NULL or a live object of the caller's.
+        let options = unsafe { ffi::borrow_mut(options, "options")? };
+        options.open.weight_memory = Some(usize::try_from(bytes).unwrap_or(usize::MAX));
+        Ok(())
+    })
+}
+
 /// Opens a model file; NULL options are the defaults. `path` is UTF-8 (on Unix, any bytes that name a file).
 /// Thread-safety: any thread. Lifetime: until infer_model_destroy(); sessions keep what they need of it alive.
 #[unsafe(no_mangle)]

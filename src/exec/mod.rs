@@ -10,7 +10,7 @@ use crate::cpu::isa::Isa;
 use crate::cpu::parallel::Gang;
 use crate::error::{Error, Result, Status};
 use crate::graph::{GraphId, Program, ValueId};
-use crate::ops::{Tensor, TensorInfo};
+use crate::ops::{Derived, Tensor, TensorInfo};
 use crate::plan::{End, Limits, Location, NextKey, Resolver, Segment, Segments, SharedSegment};
 use crate::tensor::{Blob, OutView, View};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ pub struct Prepared {
     pub program: Arc<Program>,
     isa: Isa,
     limits: Limits,
+    derived: Arc<Derived>,
     /// First segments of each graph.
     first: Vec<Segments>,
 }
@@ -85,13 +86,14 @@ impl Control<'_> {
 
 impl Prepared {
     /// Prepares a program, which the verifier has accepted.
-    pub fn new(program: Arc<Program>, isa: Isa, limits: Limits) -> Self {
+    pub fn new(program: Arc<Program>, isa: Isa, limits: Limits, derived: Arc<Derived>) -> Self {
         let first = program.graphs.iter().map(|_| Segments::default()).collect();
-        Prepared { program, isa, limits, first }
+        Prepared { program, isa, limits, derived, first }
     }
 
     fn resolver(&self, graph: GraphId) -> Resolver<'_> {
-        Resolver { graph: &self.program.graphs[graph.0 as usize], isa: self.isa, limits: self.limits }
+        let graph = &self.program.graphs[graph.0 as usize];
+        Resolver { graph, isa: self.isa, limits: self.limits, derived: &self.derived }
     }
 
     /// The first segment of a graph for inputs of these element types and dimensions.

@@ -22,8 +22,7 @@ pub fn prepare<O: OpDef>(op: &O, zeros: [Option<Dims>; 2], cx: &Prepare<'_>) -> 
     if [0, 1].into_iter().any(|i| cx.input(i).layout != Layout::RowMajor) {
         return Err(Error::format("packed weights of an integer product"));
     }
-    let inner =
-        op.prepare_cpu(&Prepare { isa: cx.isa, inputs: &[Some(wide(0)), Some(wide(1))], outputs: cx.outputs })?;
+    let inner = op.prepare_cpu(&Prepare { inputs: &[Some(wide(0)), Some(wide(1))], ..*cx })?;
     let mut bytes = inner.shared_bytes();
     let mut place = |i: usize| -> Result<Place> {
         let TensorInfo { dtype, dims } = cx.input(i).info;

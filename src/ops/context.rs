@@ -1,5 +1,6 @@
 //! What an operator is told when shapes are inferred and kernels prepared.
 
+use super::Derived;
 use crate::cpu::isa::Isa;
 use crate::error::{Error, Result};
 use crate::tensor::{Blob, Buffer, DType, Dim, Dims, Element, Layout, Shape, TensorType, View};
@@ -147,6 +148,8 @@ pub struct Prepare<'a> {
     pub inputs: &'a [Option<Operand<'a>>],
     /// The node's outputs (possibly fewer than the operator has).
     pub outputs: &'a [TensorInfo],
+    /// Where copies of the model's weights are kept.
+    pub derived: &'a Derived,
 }
 
 impl<'a> Prepare<'a> {

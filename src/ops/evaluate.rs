@@ -1,6 +1,6 @@
 //! Runs one operator by itself, on the calling thread: for folding constants, and for tests.
 
-use super::{Inputs, Kernel, Op, Operand, Prepare, Tensor, TensorInfo};
+use super::{Derived, Inputs, Kernel, Op, Operand, Prepare, Tensor, TensorInfo};
 use crate::cpu::isa::Isa;
 use crate::error::Result;
 use crate::tensor::{Blob, Buffer, DType, Layout, TensorType, View, run_parts};
@@ -10,6 +10,8 @@ use crate::tensor::{Blob, Buffer, DType, Layout, TensorType, View, run_parts};
 pub struct How<'a> {
     /// Layouts of the inputs' bytes, row-major where none is given.
     pub layouts: &'a [Layout],
+    /// Whether kernels may keep copies of weights.
+    pub derive: bool,
     /// Outputs that are wanted, at most.
     pub outputs: usize,
     /// What memory is filled with before a kernel runs.
@@ -20,7 +22,7 @@ pub struct How<'a> {
 
 impl Default for How<'_> {
     fn default() -> Self {
-        How { layouts: &[], outputs: usize::MAX, fill: 0, order: &|parts| (0..parts).collect() }
+        How { layouts: &[], derive: false, outputs: usize::MAX, fill: 0, order: &|parts| (0..parts).collect() }
     }
 }
 
@@ -44,7 +46,9 @@ pub fn evaluate_as(op: &Op, inputs: &[Option<&Tensor>], isa: Isa, how: How<'_>) 
         .zip(how.layouts.iter().copied().chain(std::iter::repeat(Layout::RowMajor)))
         .map(|(t, layout)| t.map(|t| Operand { info: t.info, data: Some(t.view()), layout }))
         .collect();
-    let kernel = op.prepare_cpu(&Prepare { isa, inputs: &operands, outputs: &infos })?;
+    let wanted = op.derives(&Inputs::new(&refs)).filter(|_| how.derive);
+    let derived = Derived::new(wanted.and_then(|(i, bytes)| Some((&inputs[i]?.data, bytes))), usize::MAX);
+    let kernel = op.prepare_cpu(&Prepare { isa, inputs: &operands, outputs: &infos, derived: &derived })?;
     execute_as(&*kernel, &views, &infos, how)
 }
 

@@ -5,6 +5,7 @@ pub mod activation;
 pub mod arith;
 mod centered;
 mod context;
+mod derived;
 mod elementwise;
 mod evaluate;
 mod index;
@@ -21,6 +22,7 @@ pub mod widen;
 pub mod window;
 
 pub use context::{Inputs, Operand, Prepare, Tensor, TensorInfo};
+pub use derived::Derived;
 pub use evaluate::{evaluate, execute};
 pub use walk::{Run, Walk};
 
@@ -59,6 +61,12 @@ pub trait OpDef: Clone + PartialEq + Debug + Send + Sync + 'static {
 
     /// The kernel for inputs and outputs of the given (fixed) shapes, which `infer` has accepted.
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>>;
+
+    /// The input of which, if it is a constant, kernels would like to keep a rearranged copy, and the copy's bytes; see
+    /// [`Derived`].
+    fn derives(&self, _inputs: &Inputs<'_>) -> Option<(usize, usize)> {
+        None
+    }
 
     /// Runs an operator whose output shapes depend on data, on the caller's thread alone.
     fn run_dynamic(&self, _inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
@@ -167,6 +175,11 @@ macro_rules! ops {
             /// See [`OpDef::prepare_cpu`].
             pub fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
                 match self { $(Op::$name(op) => OpDef::prepare_cpu(op, cx),)* }
+            }
+
+            /// See [`OpDef::derives`].
+            pub fn derives(&self, inputs: &Inputs<'_>) -> Option<(usize, usize)> {
+                match self { $(Op::$name(op) => OpDef::derives(op, inputs),)* }
             }
 
             /// See [`OpDef::run_dynamic`].

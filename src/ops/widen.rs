@@ -26,7 +26,7 @@ pub fn prepare<O: OpDef>(op: &O, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
     assert!(cx.inputs.len() <= LIMIT && cx.outputs.len() <= LIMIT, "too many operands to widen");
     let inputs: Vec<_> = cx.inputs.iter().map(|x| x.as_ref().map(widened)).collect();
     let outputs: Vec<_> = cx.outputs.iter().map(|y| wide_info(*y)).collect();
-    let inner = op.prepare_cpu(&Prepare { isa: cx.isa, inputs: &inputs, outputs: &outputs })?;
+    let inner = op.prepare_cpu(&Prepare { inputs: &inputs, outputs: &outputs, ..*cx })?;
     let mut bytes = inner.shared_bytes();
     let mut place = |dtype: DType, elements: usize| {
         is_half(dtype).then(|| {

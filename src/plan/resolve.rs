@@ -5,7 +5,7 @@ use super::{End, Known, Limits, Location, PhaseOf, Place, Segment, Step};
 use crate::cpu::isa::Isa;
 use crate::error::{Error, Result};
 use crate::graph::{Constant, Graph, Node, NodeKind, ValueId};
-use crate::ops::{Inputs, Op, Operand, Prepare, Tensor, TensorInfo, execute};
+use crate::ops::{Derived, Inputs, Op, Operand, Prepare, Tensor, TensorInfo, execute};
 use crate::tensor::{Blob, Buffer, DType, Dim, Layout, Shape, TensorType, View};
 
 /// Results of at most this many bytes are computed while resolving if all inputs are known.
@@ -23,6 +23,8 @@ pub struct Resolver<'a> {
     pub isa: Isa,
     /// What the session allows.
     pub limits: Limits,
+    /// Where kernels keep copies of the model's weights.
+    pub derived: &'a Derived,
 }
 
 /// A segment in the making.
@@ -145,7 +147,8 @@ impl Resolver<'_> {
             .zip(&inputs)
             .map(|(v, l)| v.zip(l.as_ref()).map(|(v, l)| operand(l, self.layout(v))))
             .collect();
-        let kernel = op.prepare_cpu(&Prepare { isa: self.isa, inputs: &operands, outputs: infos })?;
+        let kernel =
+            op.prepare_cpu(&Prepare { isa: self.isa, inputs: &operands, outputs: infos, derived: self.derived })?;
         let small =
             infos.iter().try_fold(0, |n: usize, i| Some(n + i.byte_len().ok()?)).is_some_and(|n| n <= FOLD_BYTES);
         if small && operands.iter().flatten().all(|o| o.data.is_some()) {

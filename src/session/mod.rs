@@ -94,7 +94,7 @@ impl Session {
             None => Runtime::new(options.threads)?,
         };
         let limits = Limits { max_memory: options.max_memory };
-        let prepared = Prepared::new(model.program.clone(), isa, limits);
+        let prepared = Prepared::new(model.program.clone(), isa, limits, model.derived.clone());
         let (model, max_contexts) = (model.clone(), options.max_contexts);
         Ok(Arc::new(Session { model, runtime, prepared, max_contexts, idle: Mutex::default() }))
     }

@@ -1,8 +1,9 @@
 //! Opened model files.
 
 use crate::error::Result;
-use crate::graph::{Program, State, ValueId};
+use crate::graph::{NodeKind, Program, State, ValueId};
 use crate::model::{self, Mode, ReadOptions};
+use crate::ops::{Derived, Inputs};
 use crate::tensor::{Blob, DType, Dim};
 use std::fs::File;
 use std::path::Path;
@@ -15,11 +16,15 @@ pub struct OpenOptions {
     pub mode: Mode,
     /// Also check the hashes of the weights, which reads the whole file.
     pub verify_data: bool,
+    /// Most bytes of rearranged weights that kernels keep because they make runs faster; None for half as much as the
+    /// model's weights and 16 MiB.
+    pub weight_memory: Option<usize>,
 }
 
 /// An opened model file: immutable, shared by any number of sessions.
 pub struct Model {
     pub(super) program: Arc<Program>,
+    pub(super) derived: Arc<Derived>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
 }
@@ -68,18 +73,23 @@ impl Model {
     /// Opens a model file that is in memory. Weights are used in place if the bytes start on a cache line.
     pub fn open_bytes(file: &Blob, options: &OpenOptions) -> Result<Arc<Model>> {
         let program = model::read(file, &ReadOptions { verify_data: options.verify_data })?;
-        Ok(Model::from_program(program))
+        Ok(Model::of(program, options.weight_memory))
     }
 
     /// A model from a program that the verifier has accepted.
     pub fn from_program(program: Program) -> Arc<Model> {
+        Model::of(program, None)
+    }
+
+    fn of(program: Program, weight_memory: Option<usize>) -> Arc<Model> {
         let entry = program.entry();
         let ports = |ids: &[ValueId], names: &[String]| {
             ids.iter().zip(names).map(|(&v, name)| port(&program, v, name)).collect()
         };
         let inputs = ports(&entry.inputs, &program.input_names);
         let outputs = ports(&entry.outputs, &program.output_names);
-        Arc::new(Model { inputs, outputs, program: Arc::new(program) })
+        let derived = Arc::new(derived(&program, weight_memory));
+        Arc::new(Model { inputs, outputs, program: Arc::new(program), derived })
     }
 
     /// The model's inputs, in the order in which runs take them.
@@ -106,6 +116,22 @@ impl Model {
     pub fn program(&self) -> &Program {
         &self.program
     }
+}
+
+/// What kernels may keep of the weights of a program.
+fn derived(program: &Program, budget: Option<usize>) -> Derived {
+    let constants = || program.graphs.iter().flat_map(|g| &g.values).filter_map(|v| v.constant.as_ref());
+    let budget = budget.unwrap_or_else(|| (16 << 20) + constants().map(|c| c.data.len()).sum::<usize>() / 2);
+    let wanted = program.graphs.iter().flat_map(|graph| {
+        graph.nodes.iter().filter_map(move |node| {
+            let NodeKind::Op(op) = &node.kind else { return None };
+            let types: Vec<_> = node.inputs.iter().map(|v| v.map(|v| &graph.value(v).ty)).collect();
+            let (input, bytes) = op.derives(&Inputs::new(&types))?;
+            let weights = graph.value((*node.inputs.get(input)?)?).constant.as_ref()?;
+            Some((&weights.data, bytes))
+        })
+    });
+    Derived::new(wanted, budget)
 }
 
 fn port(program: &Program, id: ValueId, name: &str) -> Port {

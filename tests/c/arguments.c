@@ -25,6 +25,7 @@ static void null_pointers(const char *path) {
   FAILS(infer_model_options_set_runtime(NULL, NULL), INVALID, "options");
   FAILS(infer_model_options_set_mode(NULL, INFER_OPEN_MAP), INVALID, "options");
   FAILS(infer_model_options_set_verify(NULL, 1), INVALID, "options");
+  FAILS(infer_model_options_set_weight_memory(NULL, 1), INVALID, "options");
   FAILS(infer_model_open(NULL, NULL, &m), INVALID, "path");
   FAILS(infer_model_open(path, NULL, NULL), INVALID, "out");
   FAILS(infer_model_open_fd(0, 0, 0, NULL, NULL), INVALID, "out");

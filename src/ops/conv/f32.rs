@@ -2,13 +2,13 @@
 //! does not read, are rearranged in a first phase.
 #![allow(unsafe_code, reason = "calls convolution plans on raw parts of the output and of the workspace")]
 
-use super::{Conv, Geometry};
+use super::{Conv, Geometry, winograd};
 use crate::cpu::conv::{self, ConvArgs, ConvShape, InputLayout, WeightLayout};
 use crate::cpu::gemm::{Matrix, Output, pack, panels};
 use crate::cpu::Activation;
 use crate::error::{Error, Result};
 use crate::ops::{Kernel, Prepare};
-use crate::tensor::{Args, Grid, Layout, PANEL};
+use crate::tensor::{Args, Blob, Grid, Layout, PANEL};
 use std::ptr;
 
 /// Elements worth a part of their own in the first phase.
@@ -24,6 +24,8 @@ struct Convolution {
     activation: Activation,
     out_len: usize,
     weights: Option<Packing>,
+    /// Weights that the plan reads instead of input 1.
+    transformed: Option<Blob>,
     input: Option<Transposing>,
     phases: Vec<Grid>,
     /// Start of the plan's workspace, and bytes of all of it.
@@ -70,13 +72,16 @@ pub fn prepare(op: &Conv, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         true => InputLayout::ChannelsFirst,
         false => InputLayout::ChannelsLast { stride: shape.in_channels },
     };
-    let plan = conv::Conv::new(cx.isa, &shape, layout)?;
+    let (plan, transformed) = match winograd::prepare(&shape, layout, cx)? {
+        Some((plan, weights)) => (plan, Some(weights)),
+        None => (conv::Conv::new(cx.isa, &shape, layout)?, None),
+    };
     let mut phases = Vec::with_capacity(3);
     phases.extend(first_phase(&shape, &weights, &input));
     phases.extend((0..plan.phases()).map(|phase| Grid::rows(plan.parts(phase), plan.parts(phase))));
     let (bytes, out_len) = (start + plan.shared_bytes(), cx.outputs[0].numel());
     let activation = op.activation;
-    Ok(Box::new(Convolution { plan, shape, activation, out_len, weights, input, phases, start, bytes }))
+    Ok(Box::new(Convolution { plan, shape, activation, out_len, weights, transformed, input, phases, start, bytes }))
 }
 
 /// How weights of the given layout are packed; None if they are.
@@ -198,7 +203,10 @@ impl Convolution {
         };
         let operands = ConvArgs {
             input: operand(0, self.input.as_ref().map(|i| i.start)),
-            weights: operand(1, self.weights.as_ref().map(|_| 0)),
+            weights: match &self.transformed {
+                Some(weights) => weights.as_ptr().cast(),
+                None => operand(1, self.weights.as_ref().map(|_| 0)),
+            },
             output,
         };
         for part in parts {

@@ -10,10 +10,12 @@ mod f32;
 mod plain;
 #[cfg(test)]
 mod tests;
+mod winograd;
 
-use super::window::{Window, channels_first, channels_last};
+use super::window::{Window, channels_first, channels_last, spatial};
 use super::{Inputs, Kernel, OpDef, Prepare, activation, widen};
 use crate::cpu::Activation;
+use crate::cpu::conv::ConvShape;
 use crate::error::{Error, Result};
 use crate::schema;
 use crate::tensor::{DType, Dim, Shape, TensorType};
@@ -85,6 +87,10 @@ impl OpDef for Conv {
         Ok(vec![TensorType::new(dtype, shape)])
     }
 
+    fn derives(&self, inputs: &Inputs<'_>) -> Option<(usize, usize)> {
+        winograd::wanted(self, inputs)
+    }
+
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         match cx.outputs[0].dtype {
             DType::F32 => f32::prepare(self, cx),
@@ -117,6 +123,20 @@ pub(super) fn check_bias(inputs: &Inputs<'_>, index: usize, output: &Shape) -> R
 }
 
 impl Conv {
+    /// The convolution of an input and weights of these extents, which `infer` has accepted.
+    fn shape(&self, x: &[usize], w: &[usize]) -> ConvShape {
+        let inner = 1..x.len() - 1;
+        let input = if self.channels_first_input { &x[2..] } else { &x[inner.clone()] };
+        ConvShape {
+            batch: x[0],
+            groups: self.groups as usize,
+            in_channels: x[if self.channels_first_input { 1 } else { x.len() - 1 }],
+            out_channels: w[0],
+            input: spatial(input, 1),
+            window: self.window.to_cpu(&w[inner]),
+        }
+    }
+
     /// Shape of the output.
     pub(super) fn output(&self, x: &Shape, w: &Shape) -> Result<Shape> {
         let (batch, spatial, channels) = if self.channels_first_input { channels_first(x)? } else { channels_last(x)? };

@@ -26,18 +26,9 @@ pub struct Geometry {
 impl Geometry {
     /// The geometry of a convolution of known shape.
     pub fn new(op: &Conv, cx: &Prepare<'_>) -> Self {
-        let (x, w, out) = (cx.dims(0), cx.dims(1), cx.out_dims(0));
-        let inner = 1..x.len() - 1;
-        let input = if op.channels_first_input { &x[2..] } else { &x[inner.clone()] };
-        let shape = ConvShape {
-            batch: x[0],
-            groups: op.groups as usize,
-            in_channels: x[if op.channels_first_input { 1 } else { x.len() - 1 }],
-            out_channels: w[0],
-            input: spatial(input, 1),
-            window: op.window.to_cpu(&w[inner.clone()]),
-        };
-        Geometry { shape, output: spatial(&out[inner], 1), channels_first: op.channels_first_input }
+        let out = cx.out_dims(0);
+        let output = spatial(&out[1..out.len() - 1], 1);
+        Geometry { shape: op.shape(&cx.dims(0), &cx.dims(1)), output, channels_first: op.channels_first_input }
     }
 
     /// How the output, a matrix of pixels and channels, is cut into parts.

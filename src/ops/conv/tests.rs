@@ -111,6 +111,25 @@ impl Case {
         check_optional(self.op.clone(), &tensors.each_ref().map(Option::as_ref), &[want], tolerance);
     }
 
+    /// With weights as model files have them.
+    fn check_packed(&self, tolerance: f64) {
+        let [x, w, bias, residual] = self.tensors(|r| r.range(-1.0, 1.0));
+        let groups = self.op.groups as usize;
+        let (group_in, group_out) = (self.channels / groups, self.out_channels / groups);
+        let (stored_as, weights) = (layout(groups, group_in, group_out), w.as_ref().unwrap());
+        let k = self.kernel.iter().product::<usize>() * group_in;
+        let arrangement = WeightLayout::of(groups, group_in, group_out);
+        let mut packed = vec![0.0; arrangement.len(groups, self.out_channels, k).unwrap()];
+        arrangement.pack(weights.elements(), groups, k, &mut packed);
+        assert_eq!(stored_as.byte_len(DType::F32, &weights.info.dims), Some(packed.len() * 4));
+        let data = Tensor::new(&[packed.len()], &packed).unwrap().data;
+        let stored = Tensor { info: weights.info, data };
+        let (dims, out) = self.reference(&[x.clone(), w.clone(), bias.clone(), residual.clone()]);
+        let want = Tensor::new(&dims, &out.iter().map(|&x| x as f32).collect::<Vec<_>>()).unwrap();
+        let inputs = [x.as_ref(), Some(&stored), bias.as_ref(), residual.as_ref()];
+        check_stored(self.op.clone(), &inputs, &[Layout::RowMajor, stored_as], &[want], tolerance);
+    }
+
     fn check(&self) {
         self.check_in(3e-6, |x| x as f32, |r| r.range(-1.0, 1.0));
     }
@@ -196,22 +215,25 @@ fn empty_extents() {
 
 #[test]
 fn packed_weights() {
-    for case in cases() {
-        let [x, w, bias, residual] = case.tensors(|r| r.range(-1.0, 1.0));
-        let groups = case.op.groups as usize;
-        let (group_in, group_out) = (case.channels / groups, case.out_channels / groups);
-        let (stored_as, weights) = (layout(groups, group_in, group_out), w.as_ref().unwrap());
-        let k = case.kernel.iter().product::<usize>() * group_in;
-        let arrangement = WeightLayout::of(groups, group_in, group_out);
-        let mut packed = vec![0.0; arrangement.len(groups, case.out_channels, k).unwrap()];
-        arrangement.pack(weights.elements(), groups, k, &mut packed);
-        assert_eq!(stored_as.byte_len(DType::F32, &weights.info.dims), Some(packed.len() * 4));
-        let data = Tensor::new(&[packed.len()], &packed).unwrap().data;
-        let stored = Tensor { info: weights.info, data };
-        let (dims, out) = case.reference(&[x.clone(), w.clone(), bias.clone(), residual.clone()]);
-        let want = Tensor::new(&dims, &out.iter().map(|&x| x as f32).collect::<Vec<_>>()).unwrap();
-        let inputs = [x.as_ref(), Some(&stored), bias.as_ref(), residual.as_ref()];
-        check_stored(case.op.clone(), &inputs, &[Layout::RowMajor, stored_as], &[want], 3e-6);
+    cases().iter().for_each(|case| case.check_packed(3e-6));
+}
+
+#[test]
+fn winograds_algorithm() {
+    let pads = &[1, 1, 1, 1];
+    let mut cases = [
+        Case::new(&[28, 30], &[3, 3], 32, 48).window(&[], pads, &[]),
+        Case::new(&[29, 31], &[3, 3], 48, 40).window(&[], &[0, 1, 2, 0], &[]),
+        Case { batch: 3, residual: true, ..Case::new(&[17, 14], &[3, 3], 50, 33).window(&[], pads, &[]) },
+        Case { bias: true, residual: true, ..Case::new(&[56, 20], &[3, 3], 64, 64).window(&[], pads, &[]) },
+    ];
+    cases[0].op.activation = Activation::Relu;
+    cases[3].op.activation = Activation::HardSwish;
+    for case in cases {
+        let [x, w, ..] = case.tensors::<f32>(|r| r.range(-1.0, 1.0)).map(|t| t.map(|t| t.ty()));
+        let wanted = case.op.derives(&Inputs::new(&[x.as_ref(), w.as_ref()]));
+        assert!(wanted.is_some() || Isa::detect() == Isa::Scalar, "a case that is done directly");
+        case.check_packed(1e-5);
     }
 }
 
