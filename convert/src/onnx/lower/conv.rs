@@ -21,13 +21,8 @@ fn conv(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
 }
 
 fn integer(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
-    let (x, w) = (cx.input(n, 0)?, cx.input(n, 1)?);
-    let zeros = [cx.optional(n, 2)?, cx.optional(n, 3)?];
-    let kernel = cx.kernel(n, w)?;
-    let spatial = cx.spatial(x, kernel.len())?;
-    let op = ConvInteger { window: cx.window(n, &spatial, &kernel)?, groups: groups(n)? };
-    let (x, w) = (cx.b.channels_last(x)?, cx.b.channels_last(w)?);
-    let y = cx.b.emit(op, &[Some(x), Some(w), zeros[0], zeros[1]])?[0];
+    let zeros = (cx.optional(n, 2)?, cx.optional(n, 3)?);
+    let y = cx.integer_conv(n, (cx.input(n, 0)?, zeros.0), (cx.input(n, 1)?, zeros.1))?;
     Ok(vec![cx.b.channels_first(y)?])
 }
 
@@ -38,6 +33,21 @@ pub fn groups(n: &Node) -> Result<u32> {
 }
 
 impl Cx<'_> {
+    /// The convolution of bytes with weights, each with its zero point, that the node's attributes describe; the result
+    /// is channels-last.
+    pub fn integer_conv(
+        &mut self,
+        n: &Node,
+        (x, x_zero): (ValueId, Option<ValueId>),
+        (w, w_zero): (ValueId, Option<ValueId>),
+    ) -> Result<ValueId> {
+        let kernel = self.kernel(n, w)?;
+        let spatial = self.spatial(x, kernel.len())?;
+        let op = ConvInteger { window: self.window(n, &spatial, &kernel)?, groups: groups(n)? };
+        let (x, w) = (self.b.channels_last(x)?, self.b.channels_last(w)?);
+        Ok(self.b.emit(op, &[Some(x), Some(w), x_zero, w_zero])?[0])
+    }
+
     /// Spatial extents of `x`, which must have `rank` of them behind batch and channels.
     pub fn spatial(&self, x: ValueId, rank: usize) -> Result<Vec<Dim>> {
         let dims = self.b.dims(x);

@@ -11,6 +11,7 @@ mod control;
 mod conv;
 mod conv_transpose;
 mod cumulative;
+mod deform;
 mod depth;
 mod einsum;
 mod fill;
@@ -31,6 +32,7 @@ mod shape;
 mod signal;
 mod slice;
 mod softmax;
+mod stateful;
 mod unary;
 mod window;
 
@@ -59,6 +61,7 @@ const TABLES: &[Table] = &[
     conv::TABLE,
     conv_transpose::TABLE,
     cumulative::TABLE,
+    deform::TABLE,
     depth::TABLE,
     einsum::TABLE,
     fill::TABLE,
@@ -79,6 +82,7 @@ const TABLES: &[Table] = &[
     signal::TABLE,
     slice::TABLE,
     softmax::TABLE,
+    stateful::TABLE,
     unary::TABLE,
 ];
 

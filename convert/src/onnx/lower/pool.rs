@@ -1,15 +1,16 @@
 //! Pooling.
 
-use super::window::positive;
+use super::window::{given_pads, positive};
 use super::{Cx, Table};
 use crate::onnx::model::Node;
 use infer::error::{Error, Result};
 use infer::graph::ValueId;
-use infer::ops::Pool;
 use infer::ops::binary::BinaryKind;
 use infer::ops::pool::PoolKind;
 use infer::ops::reduce::ReduceKind;
+use infer::ops::scatter_elements::Reduction;
 use infer::ops::unary::UnaryKind;
+use infer::ops::{Pool, ScatterElements};
 
 pub const TABLE: Table = &[
     ("AveragePool", average),
@@ -18,6 +19,7 @@ pub const TABLE: Table = &[
     ("GlobalMaxPool", |cx, n| global(cx, n, ReduceKind::Max)),
     ("LpPool", lp),
     ("MaxPool", max),
+    ("MaxUnpool", max_unpool),
 ];
 
 fn max(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
@@ -25,6 +27,37 @@ fn max(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let mut outputs = pool(cx, n, PoolKind::Max, column_major)?;
     outputs.truncate(n.outputs.len());
     outputs.into_iter().map(|v| cx.b.channels_first(v)).collect()
+}
+
+/// Elements put back where a MaxPool found them, zeros around. Positions count through the whole result.
+fn max_unpool(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
+    let (x, places) = (cx.input(n, 0)?, cx.input(n, 1)?);
+    let rank = cx.b.rank(x).saturating_sub(2);
+    let (kernel, strides) = (positive(n, "kernel_shape", rank)?, positive(n, "strides", rank)?);
+    let pads = given_pads(n, rank)?;
+    let mut parts = vec![cx.b.extent((x, 0))?, cx.b.extent((x, 1))?];
+    for i in 0..rank {
+        let steps = cx.b.extent((x, i + 2))?;
+        let steps = cx.b.binary_with(BinaryKind::Sub, steps, 1.0)?;
+        let reach = cx.b.binary_with(BinaryKind::Mul, steps, strides[i].into())?;
+        let rest = i64::from(kernel[i]).saturating_sub(pads[i]).saturating_sub(pads[i + rank]);
+        parts.push(cx.b.binary_with(BinaryKind::Add, reach, rest as f64)?);
+    }
+    let shape = cx.b.concat(0, &parts)?;
+    if let Some(given) = cx.optional(n, 2)? {
+        // Other positions would be meant in the given shape than in the one that follows from the attributes.
+        let own = cx.b.known_ints(shape);
+        if own.is_none() || cx.b.known_ints(given) != own {
+            let message = "an output_shape that is not known to be the one that follows from the attributes";
+            return Err(Error::unsupported(message));
+        }
+    }
+    let zero = cx.b.scalar(cx.b.dtype(x), 0.0)?;
+    let zeros = cx.b.expand(zero, shape)?;
+    let [zeros, places, x] = [zeros, places, x].map(|v| cx.b.reshape(v, &[-1]));
+    let op = ScatterElements { axis: 0, reduction: Reduction::Replace };
+    let y = cx.b.emit1(op, &[zeros?, places?, x?])?;
+    Ok(vec![cx.b.reshape_by(y, shape)?])
 }
 
 fn average(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
