@@ -288,12 +288,39 @@ impl Dim {
 
     /// The smaller of the two.
     pub fn minimum(&self, other: &Dim) -> Dim {
-        if self == other { self.clone() } else { self.min(other).func(Func::Min, self.max(other)) }
+        self.lattice(Func::Min, Func::Max, other)
     }
 
     /// The larger of the two.
     pub fn maximum(&self, other: &Dim) -> Dim {
-        if self == other { self.clone() } else { self.min(other).func(Func::Max, self.max(other)) }
+        self.lattice(Func::Max, Func::Min, other)
+    }
+
+    /// The minimum or maximum `f`, of which `dual` is the other; max(a, min(a, b)) is a, max(a, max(a, b)) max(a, b).
+    fn lattice(&self, f: Func, dual: Func, other: &Dim) -> Dim {
+        if self == other {
+            return self.clone();
+        }
+        for (a, b) in [(self, other), (other, self)] {
+            match b.as_func() {
+                Some((g, args)) if (args.0 == *a || args.1 == *a) && g == dual => return a.clone(),
+                Some((g, args)) if (args.0 == *a || args.1 == *a) && g == f => return b.clone(),
+                _ => {}
+            }
+        }
+        self.min(other).func(f, self.max(other))
+    }
+
+    /// Function and arguments, if the expression is nothing but a function.
+    fn as_func(&self) -> Option<(Func, &(Dim, Dim))> {
+        let Dim::Expr(p) = self else { return None };
+        match &p.terms[..] {
+            [(monomial, 1)] => match &monomial[..] {
+                [Atom::Func(f, args)] => Some((*f, args)),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     fn func(&self, f: Func, other: &Dim) -> Dim {
@@ -434,6 +461,9 @@ mod tests {
         assert_eq!(n().mul(&m()).mul(&Dim::Fixed(49)).floor_div(&n().mul(&Dim::Fixed(7))), m().mul(&Dim::Fixed(7)));
         assert_eq!(n().mul(&two).modulo(&two), Dim::Fixed(0));
         assert_eq!(n().minimum(&m()), m().minimum(&n()));
+        let least = Dim::Fixed(512).minimum(&n());
+        assert_eq!((least.maximum(&n()), n().minimum(&least)), (n(), least.clone()));
+        assert_eq!(n().minimum(&n().maximum(&m())), n());
         assert_eq!(n().as_sym(), Some(Sym(0)));
     }
 

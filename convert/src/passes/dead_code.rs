@@ -1,7 +1,7 @@
-//! Removes nodes and values that no output depends on.
+//! Removes nodes and values that no output depends on, and trailing outputs of operators that nothing reads.
 
 use infer::error::Result;
-use infer::graph::{Graph, GraphId, Program, ValueId};
+use infer::graph::{Graph, GraphId, NodeKind, Program, ValueId};
 
 /// Removes what no output depends on, and graphs that no node runs.
 pub fn run(mut program: Program) -> Result<Program> {
@@ -22,7 +22,12 @@ fn sweep(g: &mut Graph) {
     }
     let mut keep = keep.into_iter();
     g.nodes.retain(|_| keep.next().unwrap_or(true));
-    for node in &g.nodes {
+    for node in &mut g.nodes {
+        // Kernels leave out the work for trailing outputs that are absent.
+        if let NodeKind::Op(_) = node.kind {
+            let last = node.outputs.iter().rposition(|v| live[v.0 as usize]).unwrap_or(0);
+            node.outputs.truncate(last + 1);
+        }
         node.outputs.iter().for_each(|v| live[v.0 as usize] = true);
     }
     g.inputs.iter().for_each(|v| live[v.0 as usize] = true);

@@ -1,14 +1,17 @@
 //! Graph passes, in the order in which they run. The verifier runs after each.
 
+mod attention;
 mod captures;
 mod dead_code;
 mod epilogues;
 mod pack;
 mod rewrite;
+mod select;
 mod simplify;
 #[cfg(test)]
 mod tests;
 mod transposes;
+mod views;
 
 use infer::error::Result;
 use infer::graph::Program;
@@ -21,6 +24,7 @@ pub type Pass = fn(Program) -> Result<Program>;
 pub const PIPELINE: &[(&str, Pass)] = &[
     ("dead_code", dead_code::run),
     ("captures", captures::run),
+    ("attention", |p| rewrite(p, &[simplify::RULES, epilogues::FOLD, views::RULES, select::RULES, attention::RULES])),
     ("layout", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD])),
     ("epilogues", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD, epilogues::FUSE])),
     ("first_convolution", |p| rewrite(p, &[transposes::LAST])),

@@ -183,9 +183,14 @@ impl Rewriter<'_> {
         }
     }
 
+    /// How often operators and the graph's outputs read a value; 0 if a rule has just emitted it.
+    pub fn uses(&self, value: ValueId) -> usize {
+        self.uses.get(value.0 as usize).copied().unwrap_or(0)
+    }
+
     /// Whether the operator that reads `value` is the only one that does.
     pub fn only_use(&self, value: ValueId) -> bool {
-        self.uses.get(value.0 as usize).copied().unwrap_or(0) <= 1
+        self.uses(value) <= 1
     }
 
     /// Counts uses of a value; those of a Transpose are uses of what it reads, since rules look through it.
