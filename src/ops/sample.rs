@@ -5,9 +5,9 @@ use super::arith::Arith;
 use super::elementwise::Number;
 use crate::cpu::simd::{Machine, Work};
 use crate::cpu::{Isa, half};
-use crate::tensor::Element;
+use crate::tensor::{Element, Tile};
 use ::half::{bf16, f16};
-use std::ops::Mul;
+use std::ops::{Mul, Range};
 
 /// The type that samples are computed in.
 pub trait Real: Arith + Number + PartialOrd + Mul<Output = Self> {
@@ -56,6 +56,63 @@ pub trait Sample: Element {
     /// The elements themselves, if they are what they are computed in.
     fn as_wide_mut(_: &mut [Self]) -> Option<&mut [Self::Wide]> {
         None
+    }
+}
+
+/// Elements of a tensor of any type that is computed in `W`: one kernel then serves all these types.
+pub trait Samples<W> {
+    /// The elements of a range themselves, if they are what they are computed in.
+    fn direct(&self, range: Range<usize>) -> Option<&[W]>;
+
+    /// Converts the elements of a range. Panics if the lengths differ.
+    fn widen(&self, isa: Isa, range: Range<usize>, to: &mut [W]);
+}
+
+impl<T: Sample> Samples<T::Wide> for &[T] {
+    fn direct(&self, range: Range<usize>) -> Option<&[T::Wide]> {
+        T::as_wide(&self[range])
+    }
+
+    fn widen(&self, isa: Isa, range: Range<usize>, to: &mut [T::Wide]) {
+        T::widen(isa, &self[range], to);
+    }
+}
+
+impl<W> dyn Samples<W> + '_ {
+    /// The elements of a range, converted in `buffer` if they must be. Panics if that is shorter.
+    pub fn wide<'a>(&'a self, isa: Isa, range: Range<usize>, buffer: &'a mut [W]) -> &'a [W] {
+        if let Some(direct) = self.direct(range.clone()) {
+            return direct;
+        }
+        let buffer = &mut buffer[..range.len()];
+        self.widen(isa, range, buffer);
+        buffer
+    }
+}
+
+/// The rows of an output of any type that is computed in `W`.
+pub trait SampleRows<W> {
+    /// The rows of this part.
+    fn range(&self) -> Range<usize>;
+
+    /// A row to write to, if its elements are what they are computed in.
+    fn direct(&mut self, row: usize) -> Option<&mut [W]>;
+
+    /// Writes a row, rounded.
+    fn put(&mut self, isa: Isa, row: usize, from: &[W]);
+}
+
+impl<T: Sample> SampleRows<T::Wide> for Tile<'_, T> {
+    fn range(&self) -> Range<usize> {
+        self.rows()
+    }
+
+    fn direct(&mut self, row: usize) -> Option<&mut [T::Wide]> {
+        T::as_wide_mut(self.row(row))
+    }
+
+    fn put(&mut self, isa: Isa, row: usize, from: &[T::Wide]) {
+        T::narrow(isa, from, self.row(row));
     }
 }
 

@@ -5,11 +5,10 @@ use super::place::{Axis, Taps};
 use crate::cpu::Isa;
 use crate::error::Result;
 use crate::ops::elementwise::{Number, for_type};
-use crate::ops::sample::{Sample, add_scaled};
+use crate::ops::sample::{Real, Sample, SampleRows, Samples, add_scaled};
 use crate::ops::{Kernel, Prepare};
 use crate::tensor::{Args, DType, Grid, MAX_RANK};
 use half::{bf16, f16};
-use std::marker::PhantomData;
 
 /// Multiplications worth a part of their own.
 const GRAIN: usize = 32 * 1024;
@@ -35,7 +34,16 @@ pub fn prepare(cx: &Prepare<'_>, op: &GridSample) -> Box<dyn Kernel> {
 }
 
 fn typed<T: Sample>(points: Points) -> Box<dyn Kernel> {
-    Box::new(Sampler::<T> { points, element: PhantomData })
+    let run = |points: &Points, args: &mut Args<'_>| {
+        let (from, mut to) = (args.input::<T>(0), args.output::<T>(0));
+        match points.grid {
+            DType::F16 => points.rows(&from, &Coordinates(args.input::<f16>(1)), &mut to, args.scratch()),
+            DType::BF16 => points.rows(&from, &Coordinates(args.input::<bf16>(1)), &mut to, args.scratch()),
+            DType::F32 => points.rows(&from, &Coordinates(args.input::<f32>(1)), &mut to, args.scratch()),
+            _ => points.rows(&from, &Coordinates(args.input::<f64>(1)), &mut to, args.scratch()),
+        }
+    };
+    Box::new(Sampler { points, wide: size_of::<T::Wide>(), run })
 }
 
 struct Points {
@@ -51,12 +59,28 @@ struct Points {
     channels: usize,
 }
 
-struct Sampler<T> {
+struct Sampler {
     points: Points,
-    element: PhantomData<T>,
+    /// Bytes of an element as it is computed.
+    wide: usize,
+    /// Runs a part, for the element types of the data and the grid.
+    run: fn(&Points, &mut Args<'_>),
 }
 
-impl<T: Sample> Kernel for Sampler<T> {
+/// The coordinates of the points, of any type.
+trait Grids {
+    fn at(&self, index: usize) -> f64;
+}
+
+struct Coordinates<'a, G>(&'a [G]);
+
+impl<G: Number> Grids for Coordinates<'_, G> {
+    fn at(&self, index: usize) -> f64 {
+        self.0[index].to_f64()
+    }
+}
+
+impl Kernel for Sampler {
     fn phases(&self) -> Vec<Grid> {
         let p = &self.points;
         let taps = 1 << (2 * p.axes.len());
@@ -64,47 +88,37 @@ impl<T: Sample> Kernel for Sampler<T> {
     }
 
     fn scratch_bytes(&self) -> usize {
-        2 * self.points.channels * size_of::<T::Wide>()
+        2 * self.points.channels * self.wide
     }
 
     fn run(&self, _phase: usize, args: &mut Args<'_>) -> Result<()> {
-        let p = &self.points;
-        match p.grid {
-            DType::F16 => self.rows::<f16>(args),
-            DType::BF16 => self.rows::<bf16>(args),
-            DType::F32 => self.rows::<f32>(args),
-            _ => self.rows::<f64>(args),
-        }
+        (self.run)(&self.points, args);
         Ok(())
     }
 }
 
-impl<T: Sample> Sampler<T> {
-    fn rows<G: Number>(&self, args: &mut Args<'_>) {
-        let p = &self.points;
-        let (from, grid) = (args.input::<T>(0), args.input::<G>(1));
-        let (sum, wide) = args.scratch::<T::Wide>().split_at_mut(p.channels);
-        let mut tile = args.output::<T>(0);
-        let n = p.axes.len();
-        for row in tile.rows() {
-            let from = &from[row / p.rows_per_batch * p.batch..][..p.batch];
+impl Points {
+    fn rows<W: Real>(&self, from: &dyn Samples<W>, grid: &dyn Grids, to: &mut dyn SampleRows<W>, scratch: &mut [W]) {
+        let (sum, wide) = scratch.split_at_mut(self.channels);
+        let n = self.axes.len();
+        for row in to.range() {
+            let first = row / self.rows_per_batch * self.batch;
             let mut taps = [Taps::default(); MAX_RANK];
-            for (i, &axis) in p.axes.iter().enumerate() {
+            for (i, &axis) in self.axes.iter().enumerate() {
                 // The grid counts axes from the last.
-                let x = grid[row * n + n - 1 - i].to_f64();
-                taps[i] = p.op.taps(p.op.coordinate(x, G::DTYPE != DType::F64, axis.extent), axis);
+                let x = grid.at(row * n + n - 1 - i);
+                taps[i] = self.op.taps(self.op.coordinate(x, self.grid != DType::F64, axis.extent), axis);
             }
-            sum.fill(T::Wide::default());
-            self.add(&taps[..n], from, sum, wide);
-            T::narrow(p.isa, sum, tile.row(row));
+            sum.fill(W::default());
+            self.add(&taps[..n], (from, first), sum, wide);
+            to.put(self.isa, row, sum);
         }
     }
 
-    /// Adds all elements that the taps of several axes select.
-    fn add(&self, taps: &[Taps], from: &[T], sum: &mut [T::Wide], wide: &mut [T::Wide]) {
-        let p = &self.points;
+    /// Adds all elements that the taps of several axes select, counted from `first`.
+    fn add<W: Real>(&self, taps: &[Taps], (from, first): (&dyn Samples<W>, usize), sum: &mut [W], wide: &mut [W]) {
         for mut i in 0..taps.iter().map(|t| t.count).product() {
-            let (mut at, mut weight) = (Some(0), 1.0);
+            let (mut at, mut weight) = (Some(first), 1.0);
             for tap in taps {
                 let k = i % tap.count;
                 i /= tap.count;
@@ -112,7 +126,7 @@ impl<T: Sample> Sampler<T> {
                 weight *= tap.weight[k];
             }
             let Some(at) = at else { continue };
-            add_scaled(p.isa, T::wide(p.isa, &from[at..at + p.channels], wide), weight, sum);
+            add_scaled(self.isa, from.wide(self.isa, at..at + self.channels, wide), weight, sum);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One step of cells: what follows the product of the hidden state with R.
 
 use super::{CellKind, Function};
+use crate::cpu::Isa;
 use crate::cpu::simd::{Machine, Work};
 
 /// What cells of one direction compute.
@@ -16,6 +17,7 @@ pub struct Cell<'a> {
 
 /// One sequence's units of a step. All slices but `gates` and `x` have an element per unit.
 pub struct Step<'a> {
+    pub isa: Isa,
     pub cell: Cell<'a>,
     /// Products with R, one row per gate; overwritten.
     pub gates: &'a mut [f32],
@@ -39,9 +41,9 @@ impl Work for Step<'_> {
     #[inline(always)]
     fn run<M: Machine>(mut self) {
         match self.cell.kind {
-            CellKind::Rnn => self.rnn::<M>(),
+            CellKind::Rnn => self.rnn(),
             CellKind::Gru if self.cell.linear_before_reset => self.gru::<M>(),
-            CellKind::Gru if self.stage == 0 => self.gru_gates::<M>(),
+            CellKind::Gru if self.stage == 0 => self.gru_gates(),
             CellKind::Gru => self.gru_state::<M>(),
             CellKind::Lstm => self.lstm::<M>(),
         }
@@ -67,8 +69,8 @@ impl Step<'_> {
     }
 
     /// The function `f` of clipped arguments, in place. The cell state is no argument that is clipped.
-    #[inline(always)]
-    fn apply<M: Machine>(&self, f: usize, values: &mut [f32]) {
+    #[inline(never)]
+    fn apply(&self, f: usize, values: &mut [f32]) {
         let clip = self.cell.clip;
         if clip.is_finite() && f < 2 {
             for x in values.iter_mut() {
@@ -76,14 +78,14 @@ impl Step<'_> {
                 *x = if y > clip { clip } else { y };
             }
         }
-        self.cell.functions[f].map::<M>(values);
+        self.cell.functions[f].map(self.isa, values);
     }
 
     #[inline(always)]
-    fn rnn<M: Machine>(&mut self) {
+    fn rnn(&mut self) {
         let gates = std::mem::take(&mut self.gates);
         add(gates, self.x(0));
-        self.apply::<M>(0, gates);
+        self.apply(0, gates);
         self.after.copy_from_slice(gates);
     }
 
@@ -95,28 +97,28 @@ impl Step<'_> {
         let (r, h) = rest.split_at_mut(n);
         add(z, self.x(0));
         add(r, self.x(1));
-        self.apply::<M>(0, z);
-        self.apply::<M>(0, r);
+        self.apply(0, z);
+        self.apply(0, r);
         if let Some(bias) = self.extra[0] {
             add(h, bias);
         }
         for ((h, r), x) in h.iter_mut().zip(r.iter()).zip(self.x(2)) {
             *h = M::mul_add(*h, *r, *x);
         }
-        self.apply::<M>(1, h);
+        self.apply(1, h);
         self.blend::<M>(z, h);
     }
 
     /// The update gate, and the hidden state times the reset gate.
     #[inline(always)]
-    fn gru_gates<M: Machine>(&mut self) {
+    fn gru_gates(&mut self) {
         let n = self.units();
         let gates = std::mem::take(&mut self.gates);
         let (z, r) = gates.split_at_mut(n);
         add(z, self.x(0));
         add(r, self.x(1));
-        self.apply::<M>(0, z);
-        self.apply::<M>(0, r);
+        self.apply(0, z);
+        self.apply(0, r);
         self.state.copy_from_slice(z);
         for ((a, h), r) in self.after.iter_mut().zip(self.before).zip(r.iter()) {
             *a = h * r;
@@ -128,7 +130,7 @@ impl Step<'_> {
         let h = std::mem::take(&mut self.gates);
         let z = std::mem::take(&mut self.state);
         add(h, self.x(2));
-        self.apply::<M>(1, h);
+        self.apply(1, h);
         self.blend::<M>(z, h);
     }
 
@@ -152,21 +154,21 @@ impl Step<'_> {
         let (o, rest) = rest.split_at_mut(n);
         let (f, candidate) = rest.split_at_mut(n);
         add_product::<M>(i, self.extra[0], c);
-        self.apply::<M>(0, i);
+        self.apply(0, i);
         if self.cell.input_forget {
             f.iter_mut().zip(i.iter()).for_each(|(f, i)| *f = 1.0 - i);
         } else {
             add_product::<M>(f, self.extra[2], c);
-            self.apply::<M>(0, f);
+            self.apply(0, f);
         }
-        self.apply::<M>(1, candidate);
+        self.apply(1, candidate);
         for (((c, f), i), g) in c.iter_mut().zip(f.iter()).zip(i.iter()).zip(candidate.iter()) {
             *c = M::mul_add(*f, *c, i * g);
         }
         add_product::<M>(o, self.extra[1], c);
-        self.apply::<M>(0, o);
+        self.apply(0, o);
         candidate.copy_from_slice(c);
-        self.apply::<M>(2, candidate);
+        self.apply(2, candidate);
         for ((h, o), g) in self.after.iter_mut().zip(o.iter()).zip(candidate.iter()) {
             *h = o * g;
         }

@@ -1,7 +1,7 @@
 //! The functions of recurrent gates: those that end other operators, and a few that only cells use.
 
-use crate::cpu::simd::Machine;
-use crate::cpu::{Activation, math};
+use crate::cpu::activation::Apply;
+use crate::cpu::{Activation, Isa};
 use crate::error::Result;
 use crate::ops::activation;
 use crate::schema;
@@ -73,17 +73,19 @@ impl Function {
         schema::Activation::create(b, &schema::ActivationArgs { kind, alpha, beta })
     }
 
-    /// Applies the function to every element.
-    #[inline(always)]
-    pub fn map<M: Machine>(self, values: &mut [f32]) {
+    /// Applies the function to every element. Not inlined, as a cell calls it for each of its gates.
+    #[inline(never)]
+    pub fn map(self, isa: Isa, values: &mut [f32]) {
         match self {
-            Function::Common(common) => common.map::<M>(values),
-            Function::Affine { alpha, beta } => values.iter_mut().for_each(|x| *x = M::mul_add(alpha, *x, beta)),
+            Function::Common(common) => isa.dispatch(Apply(common, values)),
+            Function::Affine { alpha, beta } => values.iter_mut().for_each(|x| *x = alpha * *x + beta),
             Function::ThresholdedRelu { alpha } => {
                 values.iter_mut().for_each(|x| *x = if *x < alpha { 0.0 } else { *x });
             }
             Function::ScaledTanh { alpha, beta } => {
-                values.iter_mut().for_each(|x| *x = alpha * math::tanh::<M>(beta * *x));
+                values.iter_mut().for_each(|x| *x *= beta);
+                isa.dispatch(Apply(Activation::Tanh, values));
+                values.iter_mut().for_each(|x| *x *= alpha);
             }
             Function::Softsign => values.iter_mut().for_each(|x| *x /= 1.0 + x.abs()),
         }

@@ -125,6 +125,7 @@ impl Layer {
         // SAFETY: written by the projection; no part writes it now.
         let x = unsafe { self.slice(self.places.projected, d, row * columns..(row + 1) * columns, args) };
         let work = Step {
+            isa: self.isa,
             cell,
             gates,
             x: &x[place.units.start..],

@@ -9,7 +9,7 @@ use crate::cpu::simd::{Machine, Work};
 use crate::error::Result;
 use crate::ops::arith::Arith;
 use crate::ops::elementwise::{Number, for_type};
-use crate::ops::sample::{Real, Sample, add_scaled};
+use crate::ops::sample::{Real, Sample, SampleRows, Samples, add_scaled};
 use crate::ops::{Kernel, Prepare};
 use crate::tensor::{Args, Grid, MAX_RANK};
 
@@ -30,9 +30,13 @@ fn nearest<T: Number>(frame: Frame, extrapolation: f64) -> Box<dyn Kernel> {
     Box::new(Nearest { frame, extrapolation: T::from_f64(extrapolation) })
 }
 
-fn blended<T: Sample + Number>(frame: Frame, isa: Isa, extrapolation: f64) -> Box<dyn Kernel> {
+fn blended<T: Sample>(frame: Frame, isa: Isa, extrapolation: f64) -> Box<dyn Kernel> {
     let weights = frame.row.weight.iter().map(|&w| Real::of(w)).collect();
-    Box::new(Blended { frame, isa, weights, extrapolation: T::from_f64(extrapolation) })
+    let run = |blended: &Blended<T::Wide>, args: &mut Args<'_>| {
+        let (from, mut to) = (args.input::<T>(0), args.output::<T>(0));
+        blended.rows(&from, &mut to, args.scratch());
+    };
+    Box::new(Blended { frame, isa, weights, extrapolation: Real::of(extrapolation), run })
 }
 
 /// The output as rows.
@@ -131,15 +135,17 @@ impl Place<'_> {
     }
 }
 
-struct Blended<T: Sample> {
+struct Blended<W> {
     frame: Frame,
     isa: Isa,
     /// Weights along a row.
-    weights: Vec<T::Wide>,
-    extrapolation: T,
+    weights: Vec<W>,
+    extrapolation: W,
+    /// Runs a part, for the element type of the data.
+    run: fn(&Self, &mut Args<'_>),
 }
 
-impl<T: Sample> Kernel for Blended<T> {
+impl<W: Real> Kernel for Blended<W> {
     fn phases(&self) -> Vec<Grid> {
         let f = &self.frame;
         let cost = f.to * f.inner * f.row.taps + f.row_len() * 2;
@@ -148,73 +154,68 @@ impl<T: Sample> Kernel for Blended<T> {
 
     fn scratch_bytes(&self) -> usize {
         let f = &self.frame;
-        (2 * f.row_len() + f.to * f.inner) * size_of::<T::Wide>()
+        (2 * f.row_len() + f.to * f.inner) * size_of::<W>()
     }
 
     fn run(&self, _phase: usize, args: &mut Args<'_>) -> Result<()> {
-        let from = args.input::<T>(0);
-        let len = self.frame.row_len();
-        let (blend, rest) = args.scratch::<T::Wide>().split_at_mut(len);
-        let (row, result) = rest.split_at_mut(len);
-        let mut tile = args.output::<T>(0);
-        for r in tile.rows() {
-            let to = tile.row(r);
-            let result = &mut result[..to.len()];
-            match self.frame.place(r) {
-                None => to.fill(self.extrapolation),
-                Some(place) => {
-                    let row = self.blend(&place, from, blend, row);
-                    match T::as_wide_mut(to) {
-                        Some(to) => self.along(row, to),
-                        None => {
-                            self.along(row, result);
-                            T::narrow(self.isa, result, to);
-                        }
-                    }
-                    self.extrapolate(to);
-                }
-            }
-        }
+        (self.run)(self, args);
         Ok(())
     }
 }
 
-impl<T: Sample> Blended<T> {
+impl<W: Real> Blended<W> {
+    fn rows(&self, from: &dyn Samples<W>, to: &mut dyn SampleRows<W>, scratch: &mut [W]) {
+        let len = self.frame.row_len();
+        let (blend, rest) = scratch.split_at_mut(len);
+        let (row, rest) = rest.split_at_mut(len);
+        let result = &mut rest[..self.frame.to * self.frame.inner];
+        for r in to.range() {
+            let place = self.frame.place(r);
+            let row = place.map(|place| self.blend(&place, from, blend, row));
+            if let Some(to) = to.direct(r) {
+                self.along(row, to);
+            } else {
+                self.along(row, result);
+                to.put(self.isa, r, result);
+            }
+        }
+    }
+
     /// The blend of the input rows of an output row: in `blend`, or in place if there is only one.
-    fn blend<'a>(
-        &self,
-        place: &Place<'_>,
-        from: &'a [T],
-        blend: &'a mut [T::Wide],
-        row: &mut [T::Wide],
-    ) -> &'a [T::Wide] {
-        let input = |offset: usize| &from[offset..offset + self.frame.row_len()];
+    fn blend<'a>(&self, place: &Place<'_>, from: &'a dyn Samples<W>, blend: &'a mut [W], row: &mut [W]) -> &'a [W] {
+        let input = |offset: usize| offset..offset + self.frame.row_len();
         let mut weighted = (0..place.rows()).map(|i| place.row(i)).filter(|(_, w)| *w != 0.0);
         let (first, second) = (weighted.next(), weighted.next());
         if let (Some((offset, weight)), None) = (first, second)
             && weight == 1.0
         {
-            match T::as_wide(input(offset)) {
-                Some(wide) => return wide,
-                None => T::widen(self.isa, input(offset), blend),
-            }
-            return blend;
+            return from.wide(self.isa, input(offset), blend);
         }
         if let (Some(a), Some(b)) = (first, second)
-            && let (Some(x), Some(y)) = (T::as_wide(input(a.0)), T::as_wide(input(b.0)))
+            && let (Some(x), Some(y)) = (from.direct(input(a.0)), from.direct(input(b.0)))
         {
-            self.isa.dispatch(MixRows { from: [x, y], weights: [a.1, b.1].map(T::Wide::of), to: blend });
+            self.isa.dispatch(MixRows { from: [x, y], weights: [a.1, b.1].map(W::of), to: blend });
         } else {
-            blend.fill(T::Wide::default());
-            let mut add = |(at, weight)| add_scaled(self.isa, T::wide(self.isa, input(at), row), weight, blend);
+            blend.fill(W::default());
+            let mut add = |(at, weight)| add_scaled(self.isa, from.wide(self.isa, input(at), row), weight, blend);
             [first, second].into_iter().flatten().for_each(&mut add);
         }
-        weighted.for_each(|(at, weight)| add_scaled(self.isa, T::wide(self.isa, input(at), row), weight, blend));
+        weighted.for_each(|(at, weight)| add_scaled(self.isa, from.wide(self.isa, input(at), row), weight, blend));
         blend
     }
 
+    /// An output row from the blend of its input rows; None if all of it lies outside.
+    fn along(&self, row: Option<&[W]>, to: &mut [W]) {
+        let Some(row) = row else { return to.fill(self.extrapolation) };
+        self.combine(row, to);
+        let outside = self.frame.row.outside.iter().enumerate().filter(|(_, outside)| **outside);
+        for (i, _) in outside {
+            to[i * self.frame.inner..(i + 1) * self.frame.inner].fill(self.extrapolation);
+        }
+    }
+
     /// Combines elements along a row.
-    fn along(&self, row: &[T::Wide], to: &mut [T::Wide]) {
+    fn combine(&self, row: &[W], to: &mut [W]) {
         let f = &self.frame;
         let (index, weights, inner) = (&f.row.index[..], &self.weights[..], f.inner);
         match (f.row.taps, inner) {
@@ -225,13 +226,6 @@ impl<T: Sample> Blended<T> {
             (4, 3) => self.isa.dispatch(Pixels::<_, 4, 3> { row, index, weights, inner, to }),
             (4, _) => self.isa.dispatch(Pixels::<_, 4, 0> { row, index, weights, inner, to }),
             (taps, _) => self.isa.dispatch(AnyPixels { row, index, weights, inner, taps, to }),
-        }
-    }
-
-    fn extrapolate(&self, to: &mut [T]) {
-        let outside = self.frame.row.outside.iter().enumerate().filter(|(_, outside)| **outside);
-        for (i, _) in outside {
-            to[i * self.frame.inner..(i + 1) * self.frame.inner].fill(self.extrapolation);
         }
     }
 }
