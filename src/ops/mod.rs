@@ -241,4 +241,5 @@ ops! {
     ConvTranspose(attributes_as_conv_transpose): conv_transpose;
     MatMulInteger(attributes_as_mat_mul_integer): matmul_integer;
     ConvInteger(attributes_as_conv_integer): conv_integer;
+    Fail(attributes_as_fail): fail;
 }

@@ -13,10 +13,10 @@ pub mod schema {
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_ATTRIBUTES: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_ATTRIBUTES: u8 = 47;
+pub const ENUM_MAX_ATTRIBUTES: u8 = 48;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_ATTRIBUTES: [Attributes; 48] = [
+pub const ENUM_VALUES_ATTRIBUTES: [Attributes; 49] = [
   Attributes::NONE,
   Attributes::Unary,
   Attributes::Binary,
@@ -65,6 +65,7 @@ pub const ENUM_VALUES_ATTRIBUTES: [Attributes; 48] = [
   Attributes::ConvInteger,
   Attributes::If,
   Attributes::Loop,
+  Attributes::Fail,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -120,9 +121,10 @@ impl Attributes {
   pub const ConvInteger: Self = Self(45);
   pub const If: Self = Self(46);
   pub const Loop: Self = Self(47);
+  pub const Fail: Self = Self(48);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 47;
+  pub const ENUM_MAX: u8 = 48;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Unary,
@@ -172,6 +174,7 @@ impl Attributes {
     Self::ConvInteger,
     Self::If,
     Self::Loop,
+    Self::Fail,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -224,6 +227,7 @@ impl Attributes {
       Self::ConvInteger => Some("ConvInteger"),
       Self::If => Some("If"),
       Self::Loop => Some("Loop"),
+      Self::Fail => Some("Fail"),
       _ => None,
     }
   }
@@ -7180,6 +7184,136 @@ impl ::core::fmt::Debug for Loop<'_> {
       ds.finish()
   }
 }
+pub enum FailOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Fail<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Fail<'a> {
+  type Inner = Fail<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Fail<'a> {
+  pub const VT_MESSAGE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_DTYPE: ::flatbuffers::VOffsetT = 6;
+  pub const VT_DIMS: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Fail { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args FailArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Fail<'bldr>> {
+    let mut builder = FailBuilder::new(_fbb);
+    if let Some(x) = args.dims { builder.add_dims(x); }
+    if let Some(x) = args.message { builder.add_message(x); }
+    builder.add_dtype(args.dtype);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn message(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Fail::VT_MESSAGE, None)}
+  }
+  #[inline]
+  pub fn dtype(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Fail::VT_DTYPE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn dims(&self) -> Option<::flatbuffers::Vector<'a, i64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(Fail::VT_DIMS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Fail<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("message", Self::VT_MESSAGE, false)?
+     .visit_field::<u8>("dtype", Self::VT_DTYPE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>("dims", Self::VT_DIMS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct FailArgs<'a> {
+    pub message: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub dtype: u8,
+    pub dims: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i64>>>,
+}
+impl<'a> Default for FailArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    FailArgs {
+      message: None,
+      dtype: 0,
+      dims: None,
+    }
+  }
+}
+
+pub struct FailBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FailBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_message(&mut self, message: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Fail::VT_MESSAGE, message);
+  }
+  #[inline]
+  pub fn add_dtype(&mut self, dtype: u8) {
+    self.fbb_.push_slot::<u8>(Fail::VT_DTYPE, dtype, 0);
+  }
+  #[inline]
+  pub fn add_dims(&mut self, dims: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , i64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Fail::VT_DIMS, dims);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FailBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    FailBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Fail<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Fail<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Fail");
+      ds.field("message", &self.message());
+      ds.field("dtype", &self.dtype());
+      ds.field("dims", &self.dims());
+      ds.finish()
+  }
+}
 pub enum NodeOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -7923,6 +8057,20 @@ impl<'a> Node<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn attributes_as_fail(&self) -> Option<Fail<'a>> {
+    if self.attributes_type() == Attributes::Fail {
+      let u = self.attributes();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { Fail::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Node<'_> {
@@ -7982,6 +8130,7 @@ impl ::flatbuffers::Verifiable for Node<'_> {
           Attributes::ConvInteger => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ConvInteger>>("Attributes::ConvInteger", pos),
           Attributes::If => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<If>>("Attributes::If", pos),
           Attributes::Loop => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Loop>>("Attributes::Loop", pos),
+          Attributes::Fail => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Fail>>("Attributes::Fail", pos),
           _ => Ok(()),
         }
      })?
@@ -8391,6 +8540,13 @@ impl ::core::fmt::Debug for Node<'_> {
         },
         Attributes::Loop => {
           if let Some(x) = self.attributes_as_loop() {
+            ds.field("attributes", &x)
+          } else {
+            ds.field("attributes", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Attributes::Fail => {
+          if let Some(x) = self.attributes_as_fail() {
             ds.field("attributes", &x)
           } else {
             ds.field("attributes", &"InvalidFlatbuffer: Union discriminant does not match value.")

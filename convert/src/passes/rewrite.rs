@@ -110,6 +110,8 @@ impl Rewriter<'_> {
         let node = self.b.node.clone();
         let present = |inputs: &[Option<ValueId>]| -> Vec<ValueId> { inputs.iter().flatten().copied().collect() };
         match kind {
+            // Rules look at the first input.
+            NodeKind::Op(op) if inputs.is_empty() => self.push(op.clone(), inputs),
             NodeKind::Op(op) => self.emit(op.clone(), inputs),
             NodeKind::If { then_branch, else_branch } => {
                 let condition = inputs[0].ok_or_else(lost)?;

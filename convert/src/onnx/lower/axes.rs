@@ -102,6 +102,6 @@ impl Cx<'_> {
         let condition = self.b.pick(mask, 0, i as i64)?;
         let then = self.body("axis", &[], &[], &[x], |cx, inputs| Ok(vec![f(&mut cx.b, inputs[0])?]))?;
         let otherwise = self.body("other", &[], &[], &[x], |_, inputs| Ok(inputs.to_vec()))?;
-        Ok(self.emit_if(condition, then, otherwise)?[0])
+        Ok(self.emit_if(condition, [then, otherwise])?[0])
     }
 }

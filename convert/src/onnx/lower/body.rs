@@ -33,7 +33,8 @@ impl Cx<'_> {
         let mut captured = vec![];
         let (outer, node) = (self.b.graph, self.b.node.clone());
         let b = Builder { node, ..Builder::new(self.b.program, graph) };
-        let mut inner = Cx { b, model: self.model, table: self.table, values: HashMap::new(), depth: self.depth + 1 };
+        let (values, depth) = (HashMap::new(), self.depth + 1);
+        let mut inner = Cx { b, model: self.model, table: self.table, values, depth, forks: false };
         let inputs: Vec<ValueId> = parameters.iter().map(|ty| inner.parameter(ty)).collect();
         let mut enter = |inner: &mut Cx<'_>, v: ValueId| inner.capture(outer, v, &mut captured);
         let around: Vec<ValueId> = around.iter().map(|&v| enter(&mut inner, v)).collect();

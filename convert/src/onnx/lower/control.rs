@@ -1,12 +1,16 @@
 //! If and Loop; Constant and Identity.
 
 use super::body::Body;
-use super::{Cx, Table};
-use crate::onnx::model::{Graph, Node, Value};
-use infer::error::{Error, Result};
+use super::{Bound, Cx, Table};
+use crate::onnx::model::{Graph, Node, Port, Value};
+use infer::error::{Error, Result, Status};
 use infer::graph::{GraphId, ValueId};
-use infer::ops::Tensor;
+use infer::ops::{Fail, Tensor};
 use infer::tensor::{DType, Dim, Shape, TensorType};
+use std::collections::HashSet;
+
+/// Bodies of control flow in which an If may still take in what follows it, as that doubles.
+const MOST_FORKS: usize = 4;
 
 pub const TABLE: Table =
     &[("If", if_), ("Loop", loop_), ("Constant", constant), ("Identity", identity), ("Dropout", dropout)];
@@ -19,12 +23,15 @@ fn if_(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
         outputs.into_iter().enumerate().for_each(|(i, output)| cx.bind(n, i, output));
         return Ok(vec![]);
     }
-    // Both branches take the captures of both.
-    let mut captures = branches[0].captures.clone();
-    captures.extend(branches[1].captures.iter().filter(|v| !branches[0].captures.contains(v)));
-    let then = cx.body(&branches[0].name, &[], &captures, &[], |cx, _| cx.inline_tensors(branches[0], &[]))?;
-    let otherwise = cx.body(&branches[1].name, &[], &captures, &[], |cx, _| cx.inline_tensors(branches[1], &[]))?;
-    cx.emit_if(condition, then, otherwise)
+    let captures: Vec<Value> = branches.iter().flat_map(|branch| &branch.captures).copied().collect();
+    let graphs = cx.b.program.graphs.len();
+    let bodies = cx.branches(branches, &captures, |cx, branch| cx.inline_tensors(branch, &[]))?;
+    if cx.depth < MOST_FORKS && !cx.same_ranks(&bodies) {
+        cx.b.program.graphs.truncate(graphs);
+        cx.forks = true;
+        return Ok(vec![]);
+    }
+    cx.emit_if(condition, bodies)
 }
 
 fn loop_(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
@@ -41,10 +48,87 @@ fn loop_(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
 
 impl Cx<'_> {
     /// Emits an If of two graphs without parameters that capture the same values.
-    pub fn emit_if(&mut self, condition: ValueId, then: Body, otherwise: Body) -> Result<Vec<ValueId>> {
+    pub fn emit_if(&mut self, condition: ValueId, [then, otherwise]: [Body; 2]) -> Result<Vec<ValueId>> {
         let condition = self.single(condition)?;
         let node = self.b.node.clone();
         self.b.program.add_if(self.b.graph, &node, (then.graph, otherwise.graph), condition, &then.captured)
+    }
+
+    /// Lowers an If whose branches return values of different ranks: what follows it in its graph, up to the graph's
+    /// outputs `ends`, goes into both, as its operators mean different things there.
+    pub fn fork(&mut self, n: &Node, rest: &[Node], ends: &[Port]) -> Result<()> {
+        let condition = self.input(n, 0)?;
+        let branches: [&Graph; 2] = [n.required("then_branch")?, n.required("else_branch")?];
+        let inner = branches.into_iter().chain(rest.iter().flat_map(Node::graphs)).flat_map(|g| &g.captures).copied();
+        let inputs = rest.iter().flat_map(|n| n.inputs.iter().flatten()).copied();
+        // What the rest computes itself is not there yet.
+        let uses = inner.chain(inputs).chain(ends.iter().map(|port| port.value));
+        let captures: Vec<Value> = uses.filter(|v| self.values.contains_key(v)).collect();
+        let bodies = self.branches(branches, &captures, |cx, branch| {
+            let outputs = cx.inline(branch, &[])?;
+            outputs.into_iter().enumerate().for_each(|(i, output)| cx.bind(n, i, output));
+            cx.nodes(rest, ends)?;
+            ends.iter().map(|port| cx.value(port.value)).collect()
+        })?;
+        self.b.node = n.name.clone();
+        let outputs = self.emit_if(condition, bodies)?;
+        for (port, output) in ends.iter().zip(outputs) {
+            self.values.insert(port.value, Bound::Tensor(output));
+        }
+        Ok(())
+    }
+
+    /// The bodies of an If's branches. Both take the captures of both. One whose shapes do not fit fails if it is run:
+    /// exporters write such branches for cases that their models do not have.
+    fn branches(
+        &mut self,
+        branches: [&Graph; 2],
+        captures: &[Value],
+        build: impl Fn(&mut Cx<'_>, &Graph) -> Result<Vec<ValueId>>,
+    ) -> Result<[Body; 2]> {
+        let mut seen = HashSet::new();
+        let captures: Vec<Value> = captures.iter().filter(|&&v| seen.insert(v)).copied().collect();
+        let mut lower = |branch: &Graph| {
+            let graphs = self.b.program.graphs.len();
+            let body = self.body(&branch.name, &[], &captures, &[], |cx, _| build(cx, branch));
+            if body.is_err() {
+                self.b.program.graphs.truncate(graphs);
+            }
+            body
+        };
+        let misfit = |e: &Error| e.status() == Status::Shape;
+        let (then, otherwise) = (lower(branches[0]), lower(branches[1]));
+        match (then, otherwise) {
+            (Err(e), Ok(body)) if misfit(&e) => Ok([self.failing(branches[0], &captures, &e, &body)?, body]),
+            (Ok(body), Err(e)) if misfit(&e) => {
+                let other = self.failing(branches[1], &captures, &e, &body)?;
+                Ok([body, other])
+            }
+            (then, otherwise) => Ok([then?, otherwise?]),
+        }
+    }
+
+    /// A body that fails with an error and returns what `other` does.
+    fn failing(&mut self, branch: &Graph, captures: &[Value], error: &Error, other: &Body) -> Result<Body> {
+        let types = self.output_types(other);
+        self.body(&branch.name, &[], captures, &[], |cx, _| {
+            let fail = |ty: TensorType| {
+                let dims = ty.shape.iter().map(|d| d.fixed().and_then(|d| u32::try_from(d).ok())).collect();
+                cx.b.emit1(Fail { message: error.to_string(), dtype: ty.dtype, dims }, &[])
+            };
+            types.into_iter().map(fail).collect()
+        })
+    }
+
+    fn output_types(&self, body: &Body) -> Vec<TensorType> {
+        let g = &self.b.program.graphs[body.graph.0 as usize];
+        g.outputs.iter().map(|&v| g.value(v).ty.clone()).collect()
+    }
+
+    /// Whether the bodies return values of the same ranks.
+    fn same_ranks(&self, [a, b]: &[Body; 2]) -> bool {
+        let [a, b] = [a, b].map(|body| self.output_types(body));
+        a.iter().zip(&b).all(|(a, b)| a.shape.rank() == b.shape.rank())
     }
 
     /// Emits a Loop: `build` makes the body from its inputs (trip number, condition, state.., around..) and returns

@@ -96,6 +96,8 @@ pub struct Cx<'a> {
     values: HashMap<Value, Bound>,
     /// How many bodies of control flow stand around this graph.
     depth: usize,
+    /// Whether the node at hand is an If that must take in what follows it, see [`control`].
+    forks: bool,
 }
 
 /// What a value of the model has become.
@@ -125,7 +127,14 @@ pub fn lower(model: &Model) -> Result<Program> {
     let mut program =
         Program { producer: model.producer.clone(), metadata: model.metadata.clone(), ..Program::default() };
     let graph = program.add_graph(&model.graph.name);
-    let mut cx = Cx { b: Builder::new(&mut program, graph), model, table: &table, values: HashMap::new(), depth: 0 };
+    let mut cx = Cx {
+        b: Builder::new(&mut program, graph),
+        model,
+        table: &table,
+        values: HashMap::new(),
+        depth: 0,
+        forks: false,
+    };
     for port in &model.graph.inputs {
         let ty = cx.input_type(port)?;
         let id = cx.b.program.add_input(graph, &port.name, ty);
@@ -174,13 +183,21 @@ impl Cx<'_> {
             let id = self.b.tensor(tensor.clone());
             self.values.insert(*value, Bound::Tensor(id));
         }
-        for node in &graph.nodes {
+        self.nodes(&graph.nodes, &graph.outputs)
+    }
+
+    /// Lowers the last nodes of a graph, up to its outputs.
+    fn nodes(&mut self, nodes: &[Node], ends: &[Port]) -> Result<()> {
+        for (i, node) in nodes.iter().enumerate() {
             self.b.node = node.name.clone();
             let outputs = (self.table[node.op.as_str()])(self, node).map_err(|e| node.error(e))?;
             let unread: Vec<&str> = node.unread_attributes().collect();
             if !unread.is_empty() {
                 let e = format!("attributes that are not supported: {}", unread.join(", "));
                 return Err(node.error(Error::unsupported(e)));
+            }
+            if std::mem::take(&mut self.forks) {
+                return self.fork(node, &nodes[i + 1..], ends).map_err(|e| node.error(e));
             }
             for (i, value) in node.outputs.iter().enumerate() {
                 let Some(value) = value else { continue };

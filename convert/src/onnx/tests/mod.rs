@@ -1,5 +1,6 @@
 //! The reader on small models that are built here.
 
+mod branches;
 mod functions;
 mod graphs;
 mod hostile;

@@ -1,0 +1,82 @@
+//! Ifs whose branches do not agree.
+
+use super::*;
+use crate::onnx::lower::lower;
+use infer::exec::Control;
+use infer::session::{Input, Output, Session, SessionOptions};
+use infer::tensor::{DType, Dims};
+
+fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) }
+}
+
+/// y = f(x without its last dimension if that has the extent 1, else x), for x `[4, n]` and f the last nodes, from `h`.
+fn squeezed(last: Vec<NodeProto>) -> ModelProto {
+    let constant = |name: &str, v: i64| node("Constant", &[], &[name]).with(ints("value_ints", &[v]));
+    let branch = |op: &str, inputs: &[&str], name: &str| GraphProto {
+        name: name.into(),
+        output: vec![untyped(name)],
+        node: vec![node(op, inputs, &[name])],
+        ..Default::default()
+    };
+    let mut nodes = vec![
+        constant("one", 1),
+        node("Shape", &["x"], &["shape"]),
+        node("Gather", &["shape", "one"], &["extent"]),
+        node("Equal", &["extent", "one"], &["single"]),
+        node("If", &["single"], &["h"])
+            .with(subgraph("then_branch", branch("Squeeze", &["x", "one"], "s")))
+            .with(subgraph("else_branch", branch("Identity", &["x"], "i"))),
+    ];
+    nodes.extend(last);
+    let input = value("x", &[DimensionValue::Value(4), DimensionValue::Param("n".into())]);
+    let graph = GraphProto {
+        name: "g".into(),
+        input: vec![input],
+        output: vec![untyped("y")],
+        node: nodes,
+        ..Default::default()
+    };
+    model(graph)
+}
+
+/// The output and its extents for x = 1, 2, ..
+fn run(model: &ModelProto, n: usize) -> Result<(Vec<usize>, Vec<f32>)> {
+    let program = lower(&load(model)?)?;
+    let model = infer::session::Model::from_program(program);
+    let session = Session::new(&model, &SessionOptions::default())?;
+    let data: Vec<u8> = (1..=4 * n).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let input = Input { dtype: DType::F32, dims: Dims::new(&[4, n]), strides: None, data: &data };
+    let mut outputs = [Output::default()];
+    session.run(&[input], &mut outputs, Control::default())?;
+    let bytes = outputs[0].owned.as_ref().unwrap();
+    let floats = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    Ok((outputs[0].info.unwrap().dims.to_vec(), floats))
+}
+
+#[test]
+fn branches_of_different_ranks_take_in_what_follows() {
+    let last = vec![
+        node("Relu", &["h"], &["r"]),
+        node("ReduceMax", &["r"], &["m"]).with(int("keepdims", 0)),
+        node("Add", &["m", "x"], &["y"]),
+    ];
+    let model = squeezed(last);
+    assert_eq!(run(&model, 1).unwrap(), (vec![4, 1], vec![5.0, 6.0, 7.0, 8.0]));
+    assert_eq!(run(&model, 2).unwrap(), (vec![4, 2], (9..17).map(|i| i as f32).collect()));
+}
+
+#[test]
+fn a_branch_that_does_not_fit_fails_when_it_is_taken() {
+    let model = squeezed(vec![node("Transpose", &["h"], &["y"]).with(ints("perm", &[0]))]);
+    assert_eq!(run(&model, 1).unwrap(), (vec![4], vec![1.0, 2.0, 3.0, 4.0]));
+    let e = run(&model, 2).unwrap_err().to_string();
+    assert!(e.contains("a branch that does not fit its shapes") && e.contains("Transpose"), "{e}");
+}
+
+#[test]
+fn outputs_of_different_ranks_are_refused() {
+    let model = squeezed(vec![node("Relu", &["h"], &["y"])]);
+    let e = lower(&load(&model).unwrap()).unwrap_err().to_string();
+    assert!(e.contains("on one path"), "{e}");
+}
