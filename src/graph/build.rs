@@ -141,6 +141,9 @@ impl Program {
             return Err(Error::invalid(format!("a Loop that carries {carried} values has too few inputs or outputs")));
         }
         let types: Vec<_> = g.outputs.iter().map(|&v| &g.value(v).ty).collect();
+        if types[0].dtype != DType::Bool {
+            return Err(Error::dtype(format!("the body of a Loop returns its condition as {}, not bool", types[0])));
+        }
         let mut out = vec![];
         for (before, after) in passed[..carried].iter().zip(&types[1..]) {
             let before = before.ok_or_else(|| Error::invalid("a carried value is absent"))?;

@@ -6,6 +6,8 @@ mod read;
 #[cfg(feature = "write")]
 mod write;
 
+#[cfg(feature = "write")]
+pub use header::seal;
 pub use header::{FEATURES, Header, MAJOR, MINOR};
 pub use mmap::{Mode, open_fd, open_path};
 pub use read::{ReadOptions, read, verify_data};

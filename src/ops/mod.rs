@@ -70,7 +70,7 @@ pub trait OpDef: Clone + PartialEq + Debug + Send + Sync + 'static {
 
     /// Runs an operator whose output shapes depend on data, on the caller's thread alone.
     fn run_dynamic(&self, _inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
-        Err(Error::internal(format!("{} has no data-dependent outputs", Self::NAME)))
+        Err(Error::shape(format!("the inputs do not tell the shape of what {} computes", Self::NAME)))
     }
 }
 
