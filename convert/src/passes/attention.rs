@@ -5,6 +5,7 @@
 //! written the guard against the NaN that softmax makes of it.
 
 use super::rewrite::{Rewriter, Rule};
+use super::select::through_product;
 use super::views::{Arranged, reshape, scaled};
 use infer::cpu::Activation;
 use infer::error::Result;
@@ -299,7 +300,19 @@ fn operands(
 }
 
 /// Emits the attention under the arrangement that moves less data; the result is `[batch, heads, sequence, size]`.
-fn emit(r: &mut Rewriter<'_>, operands: [Arranged; 3], scale: f32, mask: Option<ValueId>) -> Result<Option<ValueId>> {
+fn emit(
+    r: &mut Rewriter<'_>,
+    mut operands: [Arranged; 3],
+    scale: f32,
+    mask: Option<ValueId>,
+) -> Result<Option<ValueId>> {
+    for operand in &mut operands {
+        if let Some(other) = through_product(r, operand)?
+            && sequence_first(&other).is_some_and(|x| x.in_order())
+        {
+            *operand = other;
+        }
+    }
     let moved = |x: &&Arranged| !x.in_order();
     let interleaved: Option<Vec<Arranged>> = operands.iter().map(sequence_first).collect();
     let heads = operands[0].extents[1].fixed().and_then(|h| u32::try_from(h).ok());

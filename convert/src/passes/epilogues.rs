@@ -6,14 +6,15 @@ use infer::cpu::Activation;
 use infer::error::Result;
 use infer::graph::ValueId;
 use infer::ops::binary::BinaryKind;
-use infer::ops::{Binary, Op};
+use infer::ops::window::Window;
+use infer::ops::{Binary, Conv, Op};
 use infer::tensor::{DType, Dim};
 
 /// Factors and offsets, while convolutions still are surrounded by nothing else.
 pub const FOLD: &[Rule] = &[factor, bias];
 
 /// Residuals and activations, once factors and offsets are gone.
-pub const FUSE: &[Rule] = &[residual, activation];
+pub const FUSE: &[Rule] = &[residual, activation, affine];
 
 /// Outputs in place of an operator's, if a rule applies.
 type Replaced = Result<Option<Vec<ValueId>>>;
@@ -184,4 +185,41 @@ fn activation(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Repl
         Some((b, inputs)) if !b.kind.is_relation() => r.emit(b, &inputs).map(Some),
         _ => Ok(None),
     }
+}
+
+/// A factor and an offset per channel of a channels-last tensor are a convolution of each channel with one tap.
+fn affine(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::Binary(sum), &[Some(x), Some(y)]) = (op, inputs) else { return Ok(None) };
+    if sum.kind != BinaryKind::Add || r.b.dtype(x) != DType::F32 {
+        return Ok(None);
+    }
+    for (product, offset) in [(x, y), (y, x)] {
+        let Some((Op::Binary(b), &[Some(x), Some(y)])) = r.producer(product) else { continue };
+        let scales = b.kind == BinaryKind::Mul && b.activation == Activation::None && r.only_use(product);
+        let (x, factor) = if r.b.is_constant(y) { (x, y) } else { (y, x) };
+        let dims = r.b.dims(x);
+        let Some(channels) = dims.last().and_then(Dim::fixed).filter(|_| scales && (3..=5).contains(&dims.len()))
+        else {
+            continue;
+        };
+        if r.b.dims(product) != dims || r.b.rank(offset) > dims.len() {
+            continue;
+        }
+        let (Some(factor), Some(offset)) =
+            (per_channel(r, factor, channels as usize)?, per_channel(r, offset, channels as usize)?)
+        else {
+            continue;
+        };
+        let taps = [&[channels][..], &vec![1; dims.len() - 1]].concat();
+        let weights = r.b.reshape(factor, &taps)?;
+        let groups = u32::try_from(channels).unwrap_or(0);
+        let window = Window {
+            strides: vec![1; dims.len() - 2],
+            pads: vec![0; 2 * (dims.len() - 2)],
+            dilations: vec![1; dims.len() - 2],
+        };
+        let conv = Conv { window, groups, activation: sum.activation, ..Conv::default() };
+        return r.emit(conv, &[Some(x), Some(weights), Some(offset)]).map(Some);
+    }
+    Ok(None)
 }

@@ -5,6 +5,7 @@ mod captures;
 mod dead_code;
 mod epilogues;
 mod pack;
+mod patterns;
 mod rewrite;
 mod select;
 mod simplify;
@@ -24,7 +25,10 @@ pub type Pass = fn(Program) -> Result<Program>;
 pub const PIPELINE: &[(&str, Pass)] = &[
     ("dead_code", dead_code::run),
     ("captures", captures::run),
-    ("attention", |p| rewrite(p, &[simplify::RULES, epilogues::FOLD, views::RULES, select::RULES, attention::RULES])),
+    ("patterns", |p| rewrite(p, &[simplify::RULES, patterns::RULES])),
+    ("attention", |p| {
+        rewrite(p, &[simplify::RULES, patterns::RULES, epilogues::FOLD, views::RULES, select::RULES, attention::RULES])
+    }),
     ("layout", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD])),
     ("epilogues", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD, epilogues::FUSE])),
     ("first_convolution", |p| rewrite(p, &[transposes::LAST])),

@@ -8,6 +8,7 @@ use crate::builder::Builder;
 use infer::error::{Error, Result};
 use infer::graph::{Graph, GraphId, NodeKind, Program, ValueId};
 use infer::ops::{Op, Transpose};
+use infer::tensor::Dim;
 use std::collections::HashMap;
 
 /// Returns values to use in place of an operator's outputs, or None to leave it alone.
@@ -131,6 +132,7 @@ impl Rewriter<'_> {
         self.depth += 1;
         for rule in self.rules.iter().copied().flatten() {
             if let Some(outputs) = rule(self, &op, inputs)? {
+                debug_assert!(self.fits(&op, inputs, &outputs)?, "{op:?} of {inputs:?} became something else");
                 self.depth -= 1;
                 self.changes += 1;
                 return Ok(outputs);
@@ -138,6 +140,18 @@ impl Rewriter<'_> {
         }
         self.depth -= 1;
         self.push(op, inputs)
+    }
+
+    /// Whether values have the element types and the shapes of an operator's outputs, as far as these are numbers.
+    fn fits(&self, op: &Op, inputs: &[Option<ValueId>], outputs: &[ValueId]) -> Result<bool> {
+        let types = self.b.program.infer_node(self.b.graph, &NodeKind::Op(op.clone()), inputs)?;
+        let same = |(a, b): (&Dim, &Dim)| a.fixed().zip(b.fixed()).is_none_or(|(a, b)| a == b);
+        Ok(outputs.iter().zip(&types).all(|(&v, want)| {
+            let ty = self.b.ty(v);
+            ty.dtype == want.dtype
+                && ty.shape.rank() == want.shape.rank()
+                && ty.shape.iter().zip(want.shape.iter()).all(same)
+        }))
     }
 
     /// Emits an operator with one output, all of whose inputs are present.

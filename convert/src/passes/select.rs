@@ -13,7 +13,7 @@ use infer::ops::{Binary, Gather, MatMul, Norm, Op, Slice, Split};
 use infer::tensor::{DType, Dim, normalize_axis};
 
 /// The rules of this file.
-pub const RULES: &[Rule] = &[columns, rows_later, elements_later, sums_later];
+pub const RULES: &[Rule] = &[columns, rows_later, elements_later, sums_later, undone];
 
 /// Outputs in place of an operator's, if a rule applies.
 type Replaced = Result<Option<Vec<ValueId>>>;
@@ -208,19 +208,37 @@ fn with_columns(r: &Rewriter<'_>, rows: &Arranged, source: ValueId, columns: Dim
     Some(wide)
 }
 
-/// Rows are rearranged after a product, if that moves no more data.
+/// A Reshape that leaves rows as they are comes after a product.
 fn rows_later(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
-    let Some(mut linear) = Linear::new(r, op, inputs) else { return Ok(None) };
-    let Some(rows) = rearranged_rows(r, linear.x) else { return Ok(None) };
-    let narrow = r.b.dims(rows.source).last().and_then(Dim::fixed).is_some_and(|k| linear.columns <= k);
-    let free = rows.in_order() || narrow && r.only_use(linear.x);
-    if !free {
-        return Ok(None);
-    }
+    let Some(linear) = Linear::new(r, op, inputs) else { return Ok(None) };
+    let Some(rows) = rearranged_rows(r, linear.x).filter(Arranged::in_order) else { return Ok(None) };
+    Ok(product_first(r, linear, &rows)?.map(|y| y.emit(r)).transpose()?.flatten().map(|y| vec![y]))
+}
+
+/// The product of rows that are rearranged afterwards.
+fn product_first(r: &mut Rewriter<'_>, mut linear: Linear, rows: &Arranged) -> Result<Option<Arranged>> {
     linear.x = rows.source;
     let y = linear.emit(r)?;
-    let Some(rows) = with_columns(r, &rows, y, Dim::Fixed(linear.columns)) else { return Ok(None) };
-    Ok(rows.emit(r)?.map(|y| vec![y]))
+    Ok(with_columns(r, rows, y, Dim::Fixed(linear.columns)))
+}
+
+/// A rearrangement of a product's rows that undoes one from before the product.
+fn undone(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::Transpose(t), Some(x)) = (op, inputs[0]) else { return Ok(None) };
+    let Some(after) = Arranged::trace(r, x).and_then(|a| a.transposed(&t.perm)) else { return Ok(None) };
+    match through_product(r, &after)? {
+        Some(whole) if whole.in_order() => Ok(whole.emit(r)?.map(|y| vec![y])),
+        _ => Ok(None),
+    }
+}
+
+/// A rearrangement of a product in terms of the product of what the product's rows are rearranged from.
+pub fn through_product(r: &mut Rewriter<'_>, after: &Arranged) -> Result<Option<Arranged>> {
+    let linear = r.producer(after.source).and_then(|(op, inputs)| Linear::new(r, op, inputs));
+    let Some(linear) = linear.filter(|_| r.only_use(after.source)) else { return Ok(None) };
+    let Some(rows) = rearranged_rows(r, linear.x).filter(|rows| !rows.in_order()) else { return Ok(None) };
+    let Some(whole) = product_first(r, linear, &rows)? else { return Ok(None) };
+    Ok(whole.then(after))
 }
 
 /// A function of each element, or of each row, comes before a Reshape.

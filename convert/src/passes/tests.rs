@@ -1,6 +1,7 @@
 //! Programs run before and after the passes give the same results, and the passes leave what they should.
 
 mod attention;
+mod patterns;
 
 use super::run;
 use crate::builder::Builder;
@@ -130,6 +131,33 @@ fn a_shared_result_is_not_computed_twice() {
         vec![relu(b, y), y]
     });
     assert_eq!(check(p, &[1, 5, 6, 6]).iter().filter(|n| n.starts_with("Conv")).count(), 1);
+}
+
+#[test]
+fn a_batch_norm_after_a_concat_is_one_step() {
+    let p = program(&[1, 4, 5, 6], |b, x| {
+        let (y, z) = (conv(b, x, 8, 1), conv(b, x, 4, 2));
+        let y = b.concat(1, &[y, z]).unwrap();
+        let y = batch_norm(b, y, 3);
+        let y = relu(b, y);
+        vec![conv(b, y, 4, 5)]
+    });
+    assert_eq!(check(p, &[1, 4, 5, 6]), ["Conv", "Conv", "Concat", "Conv+", "Conv", "Transpose"]);
+}
+
+#[test]
+fn gates_of_channels_stay_channels_last() {
+    let p = program(&[1, 4, 5, 6], |b, x| {
+        let y = conv(b, x, 8, 1);
+        let mean = Reduce { kind: ReduceKind::Mean, axes: vec![2, 3], keep_dims: true };
+        let gate = b.emit1(mean, &[y]).unwrap();
+        let gate = conv(b, gate, 8, 2);
+        let y = b.mul(y, gate).unwrap();
+        vec![conv(b, y, 4, 5)]
+    });
+    let nodes = check(p, &[1, 4, 5, 6]);
+    // The output's return to channels-first.
+    assert!(nodes.iter().filter(|n| *n == "Transpose").count() <= 2, "{nodes:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! the spatial operators, which are channels-last, none is left.
 
 use super::rewrite::{Rewriter, Rule};
+use super::views::{self, Arranged};
 use infer::error::Result;
 use infer::graph::ValueId;
 use infer::ops::{Concat, Conv, MatMul, Op, Reduce, Slice, Softmax, Split};
@@ -93,20 +94,24 @@ pub fn common_perm(
     Ok(Some((perm, bare)))
 }
 
-/// `value` permuted back, if that costs nothing at run time: a constant, one element, or at most one long dimension.
+/// `value` permuted back, if that costs nothing at run time: a constant, or where elements stay in their order.
 fn without_perm(r: &mut Rewriter<'_>, value: ValueId, perm: &[usize]) -> Result<Option<ValueId>> {
     let dims = r.b.dims(value);
     if dims.iter().all(|d| *d == Dim::Fixed(1)) && dims.len() <= 1 {
         return Ok(Some(value));
     }
-    let long = dims.iter().filter(|d| **d != Dim::Fixed(1)).count();
-    if !r.b.is_constant(value) && (long > 1 || dims.len() < perm.len()) {
-        return Ok(None);
-    }
     let mut full = vec![Dim::Fixed(1); perm.len().saturating_sub(dims.len())];
     full.extend(dims);
-    let Some(wide) = reshape(r, value, &full)? else { return Ok(None) };
-    Ok(Some(r.transpose(wide[0], &inverse(perm))?))
+    let inverse = inverse(perm);
+    if r.b.is_constant(value) {
+        let Some(wide) = views::reshape(r, value, &full)? else { return Ok(None) };
+        return r.transpose(wide, &inverse).map(Some);
+    }
+    let bare = Arranged::trace(r, value).and_then(|a| a.reshaped(&full)?.transposed(&inverse));
+    match bare.filter(Arranged::in_order) {
+        Some(bare) => bare.emit(r),
+        None => Ok(None),
+    }
 }
 
 fn through_elementwise(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
@@ -205,7 +210,9 @@ fn through_reshape(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) ->
     let mut order: Vec<usize> = (0..groups.len()).collect();
     order.sort_by_key(|&i| groups[i].from.iter().min().copied());
     let from: Vec<usize> = order.iter().flat_map(|&i| groups[i].from.clone()).collect();
-    let axes: Vec<usize> = order.iter().flat_map(|&i| groups[i].to.clone()).collect();
+    // Leading dimensions of 1 stay in front, so that a batch of one is laid out like any other.
+    let lead = to.iter().take_while(|d| **d == Dim::Fixed(1)).count();
+    let axes: Vec<usize> = (0..lead).chain(order.iter().flat_map(|&i| groups[i].to.clone())).collect();
     let together = groups.iter().all(|g| g.from.windows(2).all(|w| w[1] == w[0] + 1));
     let mut x = bare;
     if !together {
@@ -228,8 +235,8 @@ struct Group {
     to: Vec<usize>,
 }
 
-/// The finest groups of a Reshape from `from` to `to`; dimensions of 1 are left out before and go along after. None
-/// where a product of named dimensions cannot be followed.
+/// The finest groups of a Reshape from `from` to `to`; dimensions of 1 are left out before and, but for leading ones, go
+/// along after. None where a product of named dimensions cannot be followed.
 fn groups(from: &[Dim], to: &[Dim]) -> Option<Vec<Group>> {
     let real = |dims: &[Dim]| (0..dims.len()).filter(|&i| dims[i] != Dim::Fixed(1)).collect::<Vec<_>>();
     let (mut a, mut b) = (real(from).into_iter().peekable(), real(to).into_iter().peekable());
@@ -259,9 +266,9 @@ fn groups(from: &[Dim], to: &[Dim]) -> Option<Vec<Group>> {
     if groups.iter().any(|g| g.from.is_empty()) || groups.is_empty() {
         return None;
     }
-    // Each dimension of 1 goes with the group before it, or with the first.
+    // Each dimension of 1 goes with the group before it; those before all groups are left out.
     for axis in (0..to.len()).filter(|&i| to[i] == Dim::Fixed(1)) {
-        let at = groups.iter().rposition(|g| g.to[0] < axis).unwrap_or(0);
+        let Some(at) = groups.iter().rposition(|g| g.to[0] < axis) else { continue };
         let place = groups[at].to.partition_point(|&t| t < axis);
         groups[at].to.insert(place, axis);
     }

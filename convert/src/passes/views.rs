@@ -149,6 +149,11 @@ impl Arranged {
         left.is_empty().then(|| Arranged { dims, extents: to.to_vec(), ..self })
     }
 
+    /// Followed by a rearrangement of the result.
+    pub fn then(&self, after: &Arranged) -> Option<Self> {
+        self.clone().reshaped(&after.atoms)?.transposed(&after.order())?.reshaped(&after.extents)
+    }
+
     /// The atoms in the tensor's order.
     pub fn order(&self) -> Vec<usize> {
         self.dims.concat()
