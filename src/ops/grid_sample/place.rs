@@ -43,7 +43,9 @@ impl GridSample {
     /// The taps at a coordinate of an axis.
     pub fn taps(&self, x: f64, axis: Axis) -> Taps {
         let x = if self.mode == GridMode::Nearest { x.round_ties_even() } else { x };
-        let x = self.pad(x.clamp(-FAR, FAR), axis.extent);
+        let x = x.clamp(-FAR, FAR);
+        // A cubic goes on outside of the data, over elements that are moved inside one by one.
+        let x = if self.mode == GridMode::Cubic { x } else { self.pad(x, axis.extent) };
         let first = x.floor();
         let r = x - first;
         let (before, count) = match self.mode {

@@ -47,6 +47,8 @@ fn taps(op: &GridSample, g: f32, n: usize) -> Vec<(i64, f64)> {
     let mut x = f64::from(x);
     let (low, high) = if op.align_corners { (0.0, n as f64 - 1.0) } else { (-0.5, n as f64 - 0.5) };
     match op.padding {
+        // A cubic meets the same elements outside as inside, one by one.
+        _ if op.mode == GridMode::Cubic => {}
         GridPadding::Border if x < low || x > high => x = x.clamp(0.0, n as f64 - 1.0),
         GridPadding::Reflection if high > low => {
             while x < low || x > high {
