@@ -8,6 +8,7 @@ use infer::ops::Tensor;
 use super::attribute::{Attribute, AttributeValue, attribute_type, text};
 use super::external::Externals;
 use super::model::{Graph, Model, Node, Port, Value};
+use super::narrow::widened;
 use super::order::{display_name, sorted};
 use super::proto::{
     AttributeProto, AttributeType, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
@@ -109,7 +110,10 @@ impl<'a> Builder<'a> {
     ) -> Result<Vec<(&'a str, Value, Tensor)>> {
         let mut constants = Vec::new();
         for tensor in &proto.initializer {
-            let data = self.tensor(tensor, frame)?;
+            let data = match widened(tensor, proto, &mut self.externals)? {
+                Some(data) => data,
+                None => self.tensor(tensor, frame)?,
+            };
             constants.push((tensor.name.as_str(), data));
         }
         for sparse in &proto.sparse_initializer {

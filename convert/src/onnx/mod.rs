@@ -8,6 +8,7 @@ mod build;
 pub mod external;
 pub mod lower;
 pub mod model;
+mod narrow;
 mod order;
 pub mod proto;
 pub mod read;

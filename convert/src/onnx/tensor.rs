@@ -59,7 +59,7 @@ fn read(proto: &TensorProto, externals: &mut Externals) -> Result<Tensor> {
 }
 
 /// Dimensions, none negative, at most [`MAX_RANK`] of them.
-fn dims(dims: &[i64]) -> Result<Dims> {
+pub(super) fn dims(dims: &[i64]) -> Result<Dims> {
     if dims.len() > MAX_RANK {
         return Err(Error::unsupported(format!("rank {} is above the limit of {MAX_RANK}", dims.len())));
     }

@@ -160,3 +160,35 @@ fn tensors_in_files_beside_the_model() {
     }
     assert_eq!(open("absent.bin").unwrap_err().status(), Status::Io);
 }
+
+/// A model that dequantizes a tensor, and one that does something else with it.
+fn reads(tensor: TensorProto, op: &str) -> ModelProto {
+    let mut graph = graph(&["x"], &["y"], vec![node(op, &["t", "x"], &["y"])]);
+    graph.initializer.push(tensor);
+    model(graph)
+}
+
+fn assert_unpacks<T: Element>(ty: DataType, packed: &[u8], want: &[T]) {
+    let fields =
+        TensorProto { int32_data: packed.iter().map(|&b| b.into()).collect(), ..typed(ty, &[want.len() as i64]) };
+    for tensor in [raw(ty, &[want.len() as i64], packed), fields] {
+        let model = load(&reads(tensor, "DequantizeLinear")).unwrap();
+        assert_eq!(model.graph.constants[0].1.elements::<T>(), want, "{ty:?}");
+    }
+}
+
+#[test]
+fn integers_narrower_than_a_byte() {
+    use DataType::{Int2, Int4, Uint2, Uint4};
+    assert_unpacks::<i8>(Int4, &[0x8f, 0x07], &[-1, -8, 7]);
+    assert_unpacks::<u8>(Uint4, &[0x8f, 0x07], &[15, 8, 7]);
+    assert_unpacks::<i8>(Int2, &[0b10_01_11_00, 0b01], &[0, -1, 1, -2, 1]);
+    assert_unpacks::<u8>(Uint2, &[0b10_01_11_00], &[0, 3, 1, 2]);
+    let four = || raw(Int4, &[3], &[0, 0]);
+    assert_refused(&reads(four(), "QuantizeLinear"), &["'t'", "Int4", "DequantizeLinear"]);
+    assert_refused(&reads(TensorProto { dims: vec![5], ..four() }, "DequantizeLinear"), &["2 bytes", "need 3"]);
+    let inner = graph(&[], &["z"], vec![node("Neg", &["t"], &["z"])]);
+    let mut outer = graph(&["x"], &["y"], vec![node("If", &["x"], &["y"]).with(subgraph("then_branch", inner))]);
+    outer.initializer.push(four());
+    assert_refused(&model(outer), &["'t'", "Int4"]);
+}
