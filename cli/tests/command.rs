@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -111,6 +111,43 @@ fn a_failed_conversion_keeps_the_old_file() {
     folder.fails(1, ".onnx", &["convert", "m.infer", "m.infer"]);
     assert_eq!(fs::read(folder.0.join("m.infer")).unwrap(), before);
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2);
+}
+
+/// Converts over `m.infer` under a limit on the sizes of files that stands for a full disk.
+#[cfg(target_os = "linux")]
+fn convert_on_full_disk(folder: &Folder, before: &str) -> Output {
+    let command = format!("{before} ulimit -f 16; exec \"$0\" convert {ROOT}/examples/digits/digits.onnx m.infer");
+    let infer = env!("CARGO_BIN_EXE_infer");
+    Command::new("sh").args(["-c", &command, infer]).current_dir(&folder.0).output().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_or_a_kill_keeps_the_old_file() {
+    let folder = Folder::new("full");
+    let before = fs::read(folder.0.join("m.infer")).unwrap();
+    let unchanged = || assert!(fs::read(folder.0.join("m.infer")).unwrap() == before, "the old file changed");
+    let output = convert_on_full_disk(&folder, "trap '' XFSZ;");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && error.contains("m.infer"), "{error}");
+    unchanged();
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "a failed conversion leaves nothing behind");
+    // Without the trap, the signal kills the process in the middle of a write.
+    assert_eq!(convert_on_full_disk(&folder, "").status.code(), None);
+    unchanged();
+    for delay in 0..40 {
+        let arguments = ["convert", &format!("{ROOT}/examples/digits/digits.onnx"), "m.infer"];
+        let infer = Command::new(env!("CARGO_BIN_EXE_infer"))
+            .args(arguments)
+            .current_dir(&folder.0)
+            .stdout(Stdio::null())
+            .spawn();
+        let mut infer = infer.unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(500 * delay));
+        infer.kill().unwrap();
+        infer.wait().unwrap();
+        folder.passes(&["verify", "m.infer"]);
+    }
 }
 
 #[test]
