@@ -9,6 +9,17 @@ use std::collections::HashSet;
 /// Deepest nesting of control flow.
 const MAX_DEPTH: usize = 16;
 
+/// How far a graph has been visited.
+#[derive(Clone, Copy)]
+enum Visit {
+    Not,
+    Begun,
+    /// Levels of control flow inside.
+    Done {
+        height: usize,
+    },
+}
+
 impl Program {
     /// Checks the program and infers the types of all values anew.
     ///
@@ -23,7 +34,7 @@ impl Program {
         }
         self.check_interface()?;
         let mut order = vec![];
-        self.visit(GraphId(0), 0, &mut vec![false; self.graphs.len()], &mut order)?;
+        self.visit(GraphId(0), 0, &mut vec![Visit::Not; self.graphs.len()], &mut order)?;
         order.into_iter().try_for_each(|graph| self.retype(graph))
     }
 
@@ -95,25 +106,28 @@ impl Program {
         }
     }
 
-    /// Collects the graphs that `graph` runs, callees first; an error if they form a cycle or nest too deeply.
-    fn visit(&self, graph: GraphId, depth: usize, done: &mut [bool], order: &mut Vec<GraphId>) -> Result<()> {
+    /// Collects the graphs that `graph` runs, callees first, and returns how deep they nest; an error if they form a cycle
+    /// or nest too deeply.
+    fn visit(&self, graph: GraphId, depth: usize, visits: &mut [Visit], order: &mut Vec<GraphId>) -> Result<usize> {
         let Some(g) = self.graphs.get(graph.0 as usize) else {
             return Err(Error::format(format!("graph {} does not exist", graph.0)));
         };
-        if depth > MAX_DEPTH {
-            return Err(Error::format(format!("control flow nests deeper than {MAX_DEPTH}, or in a cycle")));
+        let too_deep = || Error::format(format!("control flow nests deeper than {MAX_DEPTH}, or in a cycle"));
+        match visits[graph.0 as usize] {
+            Visit::Begun => return Err(too_deep()),
+            Visit::Done { height } if depth + height > MAX_DEPTH => return Err(too_deep()),
+            Visit::Done { height } => return Ok(height),
+            Visit::Not if depth > MAX_DEPTH => return Err(too_deep()),
+            Visit::Not => {}
         }
-        if done[graph.0 as usize] {
-            return Ok(());
+        visits[graph.0 as usize] = Visit::Begun;
+        let mut height = 0;
+        for body in g.nodes.iter().flat_map(|node| node.kind.bodies()) {
+            height = height.max(1 + self.visit(body, depth + 1, visits, order)?);
         }
-        for node in &g.nodes {
-            for body in node.kind.bodies() {
-                self.visit(body, depth + 1, done, order)?;
-            }
-        }
-        done[graph.0 as usize] = true;
+        visits[graph.0 as usize] = Visit::Done { height };
         order.push(graph);
-        Ok(())
+        Ok(height)
     }
 
     /// Infers the types of a graph's values from those of its inputs.
