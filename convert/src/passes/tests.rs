@@ -2,6 +2,7 @@
 
 mod attention;
 mod patterns;
+mod simplify;
 
 use super::run;
 use crate::builder::Builder;
