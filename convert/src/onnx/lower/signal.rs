@@ -2,11 +2,11 @@
 
 use super::{Cx, Table};
 use crate::onnx::model::Node;
-use infer::error::{Error, Result};
+use infer::error::{Error, Result, Status};
 use infer::graph::ValueId;
 use infer::ops::binary::BinaryKind;
 use infer::ops::unary::UnaryKind;
-use infer::ops::{MatMul, Pad, Range};
+use infer::ops::{Fail, MatMul, Pad, Range};
 use infer::tensor::{DType, Dim, normalize_axis};
 use std::f64::consts::PI;
 
@@ -75,37 +75,38 @@ fn mel_weights(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     Ok(vec![cx.b.cast(weights, to)?])
 }
 
-/// The attributes of a discrete Fourier transform.
+/// A discrete Fourier transform.
+#[derive(Clone, Copy)]
 struct Dft {
-    axis: usize,
+    /// Elements that are transformed, or come out of an inverse transform; as many as there are if not given.
+    length: Option<usize>,
     inverse: bool,
+    /// Only the first half of the spectrum comes out, or of an inverse transform goes in, whose result is real.
     onesided: bool,
 }
 
 /// The axis is an attribute before opset 20 and an input from then on; real and imaginary parts are the last axis.
 fn dft(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
-    let (x, length) = (cx.input(n, 0)?, cx.optional(n, 1)?);
-    let axis = match cx.optional(n, 2)? {
+    let (x, length, axis) = (cx.input(n, 0)?, cx.optional(n, 1)?, cx.optional(n, 2)?);
+    let length = match length.map(|length| cx.b.known_ints(length)) {
+        None => None,
+        Some(Some(known)) => Some(known.first().and_then(|&l| usize::try_from(l).ok()).unwrap_or(0)),
+        Some(None) => return Err(Error::unsupported("a length that is not constant")),
+    };
+    let dft = Dft { length, inverse: n.flag("inverse", false)?, onesided: n.flag("onesided", false)? };
+    let known = match axis {
         _ if n.opset < 20 => n.int("axis", 1)?,
+        None => -2,
         Some(axis) => match cx.b.known_ints(axis).as_deref() {
             Some(&[axis]) => axis,
-            _ => return Err(Error::unsupported("an axis that is not constant")),
+            _ => {
+                let mask = cx.axis_mask(axis, cx.b.rank(x))?;
+                return Ok(vec![cx.dft_along(x, mask, 0, dft)?]);
+            }
         },
-        None => -2,
     };
-    let rank = cx.b.rank(x);
-    let axis = normalize_axis(axis, rank)?;
-    let (inverse, onesided) = (n.flag("inverse", false)?, n.flag("onesided", false)?);
-    if axis + 1 == rank || inverse && onesided {
-        return Err(Error::unsupported("a transform along the last axis, or an inverse one of half a spectrum"));
-    }
-    let length = match length {
-        Some(length) => cx.b.known_ints(length).and_then(|v| v.first().copied()),
-        None => cx.b.dims(x)[axis].fixed(),
-    };
-    let length = length.and_then(|l| usize::try_from(l).ok()).filter(|&l| l > 0);
-    let length = length.ok_or_else(|| Error::unsupported("a length that is not constant"))?;
-    Ok(vec![cx.dft(x, length, &Dft { axis, inverse, onesided })?])
+    let axis = normalize_axis(known, cx.b.rank(x))?;
+    Ok(vec![cx.dft(x, axis, dft)?])
 }
 
 /// Transforms of overlapping frames of `[batch, length]` or `[batch, length, parts]`, multiplied with a window.
@@ -115,13 +116,13 @@ fn stft(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
         x = cx.b.unsqueeze(x, &[2])?;
     }
     let known = |cx: &Cx<'_>, v: ValueId| cx.b.known_ints(v).and_then(|v| v.first().copied()).filter(|&v| v > 0);
-    let step = known(cx, cx.input(n, 1)?).ok_or_else(|| Error::unsupported("a frame_step that is not constant"))?;
     let length = match (cx.optional(n, 3)?, window) {
         (Some(length), _) => known(cx, length),
         (None, Some(window)) => cx.b.ty(window).shape.first().and_then(Dim::fixed),
         (None, None) => cx.b.ty(x).shape.get(1).and_then(Dim::fixed),
     };
     let length = length.ok_or_else(|| Error::unsupported("a frame_length that is not constant"))?;
+    let step = cx.input(n, 1)?;
     let frames = cx.frames(x, step, length)?;
     let frames = match window {
         Some(window) => {
@@ -131,17 +132,18 @@ fn stft(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
         None => frames,
     };
     let length = usize::try_from(length).map_err(|_| Error::unsupported("a frame_length beyond memory"))?;
-    let dft = Dft { axis: 2, inverse: false, onesided: n.flag("onesided", true)? };
-    Ok(vec![cx.dft(frames, length, &dft)?])
+    let dft = Dft { length: Some(length), inverse: false, onesided: n.flag("onesided", true)? };
+    Ok(vec![cx.dft(frames, 2, dft)?])
 }
 
 impl Cx<'_> {
     /// `[batch, frames, length, parts]` of `[batch, samples, parts]`: all frames that begin `step` apart and fit.
-    fn frames(&mut self, x: ValueId, step: i64, length: i64) -> Result<ValueId> {
+    fn frames(&mut self, x: ValueId, step: ValueId, length: i64) -> Result<ValueId> {
         let samples = self.b.extent_scalar((x, 1))?;
         let room = self.b.binary_with(BinaryKind::Sub, samples, (length - 1) as f64)?;
         let (zero, one) = (self.b.array(&[], &[0i64])?, self.b.array(&[], &[1i64])?);
-        let (stride, length) = (self.b.array(&[], &[step])?, self.b.array(&[], &[length])?);
+        let stride = self.single(step)?;
+        let (stride, length) = (self.b.cast(stride, DType::I64)?, self.b.array(&[], &[length])?);
         let starts = self.b.emit1(Range, &[zero, room, stride])?;
         let starts = self.b.unsqueeze(starts, &[1])?;
         let offsets = self.b.emit1(Range, &[zero, length, one])?;
@@ -149,15 +151,55 @@ impl Cx<'_> {
         self.b.gather(x, places, 1)
     }
 
-    fn dft(&mut self, x: ValueId, length: usize, dft: &Dft) -> Result<ValueId> {
+    /// The transform along the axis in the mask, which is `axis` or a later one.
+    fn dft_along(&mut self, x: ValueId, mask: ValueId, axis: usize, dft: Dft) -> Result<ValueId> {
+        let (dtype, rank) = (self.b.dtype(x), self.b.rank(x));
+        let fail = |message: &str| Fail { message: message.to_owned(), dtype, dims: vec![None; rank] };
+        if axis + 1 >= rank {
+            let op = fail("a transform along no axis, or along that of real and imaginary parts");
+            return Ok(self.b.emit(op, &[])?[0]);
+        }
+        let here = self.b.pick(mask, 0, axis as i64)?;
+        let then = self.body("axis", &[], &[], &[x, mask], |cx, inputs| match cx.dft(inputs[0], axis, dft) {
+            // It matters only if this is the axis.
+            Err(e) if e.status() == Status::Shape => cx.b.emit(fail(e.message()), &[]),
+            y => Ok(vec![y?]),
+        })?;
+        let otherwise = self.body("other", &[], &[], &[x, mask], |cx, inputs| {
+            Ok(vec![cx.dft_along(inputs[0], inputs[1], axis + 1, dft)?])
+        })?;
+        Ok(self.emit_if(here, [then, otherwise])?[0])
+    }
+
+    fn dft(&mut self, x: ValueId, axis: usize, dft: Dft) -> Result<ValueId> {
         let rank = self.b.rank(x);
-        let x = self.with_length(x, dft.axis, length)?;
+        if axis + 1 >= rank {
+            return Err(Error::shape("a transform along the axis of real and imaginary parts"));
+        }
+        let real = dft.inverse && dft.onesided;
+        let extent = self.b.dims(x)[axis].fixed().and_then(|n| usize::try_from(n).ok());
+        let own = if real { extent.map(|n| 2 * n.saturating_sub(1)) } else { extent };
+        let length = dft.length.or(own).ok_or_else(|| Error::unsupported("a length that is not constant"))?;
+        if length == 0 {
+            return Err(Error::shape("a transform of no elements"));
+        }
+        let x = self.with_length(x, axis, if real { length / 2 + 1 } else { length })?;
         // The axis last, behind real and imaginary part.
-        let mut perm: Vec<usize> = (0..rank).filter(|&i| i != dft.axis).collect();
-        perm.push(dft.axis);
+        let mut perm: Vec<usize> = (0..rank).filter(|&i| i != axis).collect();
+        perm.push(axis);
         let x = self.b.transpose(x, &perm)?;
-        let parts = match self.b.dims(x)[rank - 2].fixed() {
-            Some(parts @ 1..=2) => parts,
+        let y = self.spectrum(x, length, dft)?;
+        let mut back: Vec<usize> = (0..rank - 2).collect();
+        back.insert(axis, rank - 2);
+        back.push(rank - 1);
+        self.b.transpose(y, &back)
+    }
+
+    /// The transform of `[.., parts, elements]`: `[.., elements, parts]`.
+    fn spectrum(&mut self, x: ValueId, length: usize, dft: Dft) -> Result<ValueId> {
+        let rank = self.b.rank(x);
+        let complex = match self.b.dims(x)[rank - 2].fixed() {
+            Some(parts @ 1..=2) => parts == 2,
             _ => return Err(Error::shape(format!("{} has no real and imaginary parts", self.b.ty(x)))),
         };
         let (cos, sin) = self.dft_matrices(self.b.dtype(x), length, dft)?;
@@ -165,17 +207,22 @@ impl Cx<'_> {
             let part = cx.b.pick(x, rank - 2, part)?;
             cx.b.emit1(MatMul::default(), &[part, matrix])
         };
-        let (mut re, mut im) = (product(self, 0, cos)?, product(self, 0, sin)?);
-        if parts == 2 {
-            let (a, b) = (product(self, 1, sin)?, product(self, 1, cos)?);
-            (re, im) = (self.b.sub(re, a)?, self.b.add(im, b)?);
+        let mut re = product(self, 0, cos)?;
+        if complex {
+            let turned = product(self, 1, sin)?;
+            re = self.b.sub(re, turned)?;
         }
-        let (re, im) = (self.b.unsqueeze(re, &[rank - 1])?, self.b.unsqueeze(im, &[rank - 1])?);
-        let y = self.b.concat(-1, &[re, im])?;
-        let mut back: Vec<usize> = (0..rank - 2).collect();
-        back.insert(dft.axis, rank - 2);
-        back.push(rank - 1);
-        self.b.transpose(y, &back)
+        let re = self.b.unsqueeze(re, &[rank - 1])?;
+        if dft.inverse && dft.onesided {
+            return Ok(re);
+        }
+        let mut im = product(self, 0, sin)?;
+        if complex {
+            let turned = product(self, 1, cos)?;
+            im = self.b.add(im, turned)?;
+        }
+        let im = self.b.unsqueeze(im, &[rank - 1])?;
+        self.b.concat(-1, &[re, im])
     }
 
     /// `x` with `length` elements along an axis: cut off, or zeros behind it.
@@ -191,17 +238,27 @@ impl Cx<'_> {
         self.b.emit1(Pad { axes: vec![axis as i64], ..Pad::default() }, &[x, pads])
     }
 
-    /// Real and imaginary part of `e^(∓2πi jk / length)`, `[length, frequencies]`; scaled by 1 / length if inverse.
-    fn dft_matrices(&mut self, dtype: DType, length: usize, dft: &Dft) -> Result<(ValueId, ValueId)> {
-        let frequencies = if dft.onesided { length / 2 + 1 } else { length };
-        if length.saturating_mul(frequencies) > MAX_MATRIX {
+    /// Real and imaginary part of `e^(∓2πi jk / length)`, one row for each element that goes in. An inverse transform is
+    /// divided by the length, and for half a spectrum counts twice what stands for two frequencies.
+    fn dft_matrices(&mut self, dtype: DType, length: usize, dft: Dft) -> Result<(ValueId, ValueId)> {
+        let half = |cut: bool| if cut { length / 2 + 1 } else { length };
+        let (rows, columns) = (half(dft.onesided && dft.inverse), half(dft.onesided && !dft.inverse));
+        if rows.saturating_mul(columns) > MAX_MATRIX {
             return Err(Error::unsupported(format!("a transform of {length} elements")));
         }
-        let (sign, scale) = if dft.inverse { (1.0, 1.0 / length as f64) } else { (-1.0, 1.0) };
-        let angle = |i: usize| 2.0 * PI * ((i / frequencies) * (i % frequencies) % length) as f64 / length as f64;
-        let angles = (0..length * frequencies).map(angle);
-        let (sin, cos): (Vec<f64>, Vec<f64>) = angles.map(|a| (sign * scale * a.sin(), scale * a.cos())).unzip();
-        let (cos, sin) = (self.b.array(&[length, frequencies], &cos)?, self.b.array(&[length, frequencies], &sin)?);
+        let scale = |row: usize| match dft.inverse {
+            false => 1.0,
+            true if dft.onesided && row > 0 && 2 * row < length => 2.0 / length as f64,
+            true => 1.0 / length as f64,
+        };
+        let sign = if dft.inverse { 1.0 } else { -1.0 };
+        let element = |i: usize| {
+            let (row, column) = (i / columns, i % columns);
+            let angle = 2.0 * PI * (row * column % length) as f64 / length as f64;
+            (sign * scale(row) * angle.sin(), scale(row) * angle.cos())
+        };
+        let (sin, cos): (Vec<f64>, Vec<f64>) = (0..rows * columns).map(element).unzip();
+        let (cos, sin) = (self.b.array(&[rows, columns], &cos)?, self.b.array(&[rows, columns], &sin)?);
         Ok((self.b.cast(cos, dtype)?, self.b.cast(sin, dtype)?))
     }
 }
