@@ -54,8 +54,13 @@ impl Executor<'_> {
     }
 
     /// One thread's way through the phases. After a failure the threads still meet at every barrier.
+    ///
+    /// The phases of a step take their parts in turns from the first and from the last, so that each begins with what
+    /// the one before has left in the cache.
     fn walk(&self, graph: GraphId, run: &Run<'_>, rank: usize, ranks: usize, barrier: &dyn Fn()) {
+        let (mut step, mut backwards) = (usize::MAX, false);
         for phase in &run.segment.phases {
+            (step, backwards) = (phase.step, phase.step == step && !backwards);
             if phase.barrier {
                 barrier();
             }
@@ -64,7 +69,9 @@ impl Executor<'_> {
             {
                 run.fail(e);
             }
-            for part in own_parts(phase.grid.parts(), rank, ranks) {
+            let parts = own_parts(phase.grid.parts(), rank, ranks);
+            for nth in 0..parts.len() {
+                let part = if backwards { parts.end - 1 - nth } else { parts.start + nth };
                 if run.failed.load(Ordering::Relaxed) {
                     break;
                 }

@@ -211,13 +211,14 @@ impl Gemm {
         for i in 0..self.blocks.len() {
             let pass = Pass::new(self, i, offset, out);
             for group in groups.clone() {
+                let next = if (group + 1) * self.group < panels(self.shape.n) { self.group } else { 0 };
                 // SAFETY: the caller's promises.
-                unsafe { self.run_panels(&pass, rows, group * self.group, table, b, out) };
+                unsafe { self.run_panels(&pass, rows, (group * self.group, next), table, b, out) };
             }
         }
     }
 
-    /// One pass over K for one group of panels: all tiles of rows.
+    /// One pass over K for one group of panels: all tiles of rows. The panels that follow stand `next` behind them.
     ///
     /// # Safety
     /// As for [`Gemm::run_part`].
@@ -225,7 +226,7 @@ impl Gemm {
         &self,
         pass: &Pass,
         rows: &Range<usize>,
-        panel: usize,
+        (panel, next): (usize, usize),
         table: &[*const f32],
         b: *const f32,
         out: &Output,
@@ -239,7 +240,7 @@ impl Gemm {
         let tiles = rows.len().div_ceil(self.micro.rows);
         let this_b = b.wrapping_add(panel * PANEL * k + first_k * PANEL);
         // Each of the first four tiles fetches a quarter of the next panels: a line for every four steps of K.
-        let next_b = this_b.wrapping_add(self.group * PANEL * k);
+        let next_b = this_b.wrapping_add(next * PANEL * k);
         let quarter = block.segments * block.depth / 4 * PANEL;
         let cols = columns(n, panel, group);
         for tile in 0..tiles {

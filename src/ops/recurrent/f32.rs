@@ -36,6 +36,8 @@ pub(super) struct Layer {
     /// Whether W and R are packed at run time.
     packs: [bool; 2],
     project: Gemm,
+    /// The product of a part of a step for one gate, or for neighbouring ones, if the parts are even.
+    product: Gemm,
     /// Outputs that are wanted.
     outputs: usize,
     pub places: Places,
@@ -93,6 +95,7 @@ pub fn prepare(op: &Recurrent, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         true => (work / GRAIN).clamp(1, (hidden / PANEL).min(16)),
         false => (work.saturating_mul(steps) / GRAIN).clamp(1, batch.div_ceil(SEQUENCES).max(1)),
     };
+    let columns = if stepwise { hidden / ranges } else { gates * hidden };
     let mut layer = Layer {
         isa: cx.isa,
         op: op.clone(),
@@ -106,6 +109,7 @@ pub fn prepare(op: &Recurrent, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         ranges,
         packs,
         project: Gemm::new(cx.isa, shape)?,
+        product: Gemm::whole(cx.isa, GemmShape::matrix(batch, columns, hidden)),
         outputs: cx.outputs.len(),
         places: Places::default(),
         phases: vec![],
@@ -205,6 +209,12 @@ impl Layer {
             self.phases.push((Phase::AllSteps, parts));
         }
         self.phases.push((Phase::End, Grid::ONE));
+    }
+
+    /// A product with R.
+    pub fn product(&self, m: usize, n: usize) -> Gemm {
+        let shape = GemmShape::matrix(m, n, self.hidden);
+        if self.product.shape() == shape { self.product } else { Gemm::whole(self.isa, shape) }
     }
 
     /// Stages of a step, between which all units must be done.

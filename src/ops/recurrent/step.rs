@@ -4,7 +4,7 @@
 use super::CellKind;
 use super::cell::{Cell, Step};
 use super::f32::{Layer, Region};
-use crate::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, panels};
+use crate::cpu::gemm::{Output, StridedRows, panels};
 use crate::tensor::{Args, PANEL};
 use std::ops::Range;
 
@@ -76,13 +76,12 @@ impl Layer {
         let a = unsafe { self.slice(from, *d, batch.start * self.hidden..batch.end * self.hidden, args) };
         let multiply = |columns: Range<usize>, to: &mut [f32], stride: usize, table: &mut [f32]| {
             let b = &self.weights(1, *d, args)[columns.start * self.hidden..];
-            let shape = GemmShape::matrix(batch.len(), columns.len(), self.hidden);
             let a = StridedRows { data: a.as_ptr(), stride: self.hidden };
             let out = Output::new(to.as_mut_ptr(), stride);
             assert!(to.len() >= (batch.len() - 1) * stride + columns.len());
             assert!(table.len() >= 2 * batch.len() && b.len() >= panels(columns.len()) * PANEL * self.hidden);
             // SAFETY: the operands have the extents of the product, checked above and by `slice`.
-            unsafe { Gemm::whole(self.isa, shape).run_part(0, &a, b.as_ptr(), &out, table.as_mut_ptr().cast()) };
+            unsafe { self.product(batch.len(), columns.len()).run_part(0, &a, b.as_ptr(), &out, table.as_mut_ptr().cast()) };
         };
         if units.len() == self.hidden {
             // Neighbouring gates are one product, from the panel on in which they begin.
