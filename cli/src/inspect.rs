@@ -23,6 +23,9 @@ pub struct Arguments {
     /// Plan memory for an input of these extents, where the model leaves them open (otherwise 1)
     #[arg(long, value_name = "[NAME=]1x3x224x224", value_parser = shapes::shape)]
     shape: Vec<ShapeArgument>,
+    /// Also every constant and node, in execution order
+    #[arg(long, conflicts_with = "json")]
+    graph: bool,
     /// JSON
     #[arg(long)]
     json: bool,
@@ -47,7 +50,8 @@ pub fn inspect(arguments: &Arguments) -> Result<()> {
     if arguments.json {
         return output::print(&format!("{:#}\n", report.json()));
     }
-    output::print(&report.text())
+    let graph = if arguments.graph { report.model.program().text() } else { String::new() };
+    output::print(&format!("{}{graph}", report.text()))
 }
 
 fn report(arguments: &Arguments) -> Result<Report> {

@@ -48,6 +48,11 @@ fn a_model_is_described() {
     for words in ["image: f32[batch, 1, 8, 8]", "logits: f32[batch, 10]", "k = v w", "3 Conv"] {
         assert!(text.contains(words), "{words} is not in\n{text}");
     }
+    let graph = folder.passes(&["inspect", "m.infer", "--graph"]);
+    for words in ["graph 0 'main", "input  %0 image: f32[batch, 1, 8, 8]", "] = Conv(%", "as ConvPanels { groups: 1 }"]
+    {
+        assert!(graph.contains(words), "{words} is not in\n{graph}");
+    }
     let json: Value =
         serde_json::from_str(&folder.passes(&["inspect", "m.infer", "--json", "--shape", "7x1x8x8"])).unwrap();
     assert_eq!(json["inputs"][0]["shape"][0]["name"], "batch");

@@ -3,6 +3,8 @@
 
 mod build;
 mod constant;
+#[cfg(feature = "write")]
+mod text;
 mod verify;
 
 pub use constant::Constant;
