@@ -6,12 +6,14 @@ use infer::cpu::Activation;
 use infer::error::Result;
 use infer::graph::ValueId;
 use infer::ops::binary::BinaryKind;
+use infer::ops::pad::PadMode;
+use infer::ops::pool::PoolKind;
 use infer::ops::window::Window;
 use infer::ops::{Binary, Conv, Op};
-use infer::tensor::{DType, Dim};
+use infer::tensor::{DType, Dim, normalize_axis};
 
-/// Factors and offsets, while convolutions still are surrounded by nothing else.
-pub const FOLD: &[Rule] = &[factor, bias];
+/// Factors, offsets and padding, while convolutions still are surrounded by nothing else.
+pub const FOLD: &[Rule] = &[factor, bias, upright, padding];
 
 /// Residuals and activations, once factors and offsets are gone.
 pub const FUSE: &[Rule] = &[residual, activation, affine];
@@ -33,6 +35,7 @@ impl Linear {
         let (op, inputs) = r.producer(value)?;
         let none = match op {
             Op::Conv(c) => c.activation == Activation::None,
+            Op::ConvTranspose(c) => c.activation == Activation::None,
             Op::MatMul(m) => m.activation == Activation::None,
             _ => false,
         };
@@ -44,7 +47,7 @@ impl Linear {
     fn channels(&self, r: &Rewriter<'_>) -> Option<(usize, usize)> {
         let dims = r.b.dims(self.inputs[1]?);
         let axis = match &self.op {
-            Op::Conv(_) => 0,
+            Op::Conv(_) | Op::ConvTranspose(_) => 0,
             Op::MatMul(m) if dims.len() >= 2 => dims.len() - if m.transpose_b { 2 } else { 1 },
             _ => return None,
         };
@@ -60,6 +63,7 @@ impl Linear {
     fn with_activation(mut self, activation: Activation) -> Self {
         match &mut self.op {
             Op::Conv(c) => c.activation = activation,
+            Op::ConvTranspose(c) => c.activation = activation,
             Op::MatMul(m) => m.activation = activation,
             _ => {}
         }
@@ -157,7 +161,8 @@ fn residual(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replac
     // The later one of two linear operators takes the other's result, which is in memory by then.
     for (value, other) in [(*x.max(y), *x.min(y)), (*x.min(y), *x.max(y))] {
         let Some(mut linear) = Linear::of(r, value) else { continue };
-        if value != other && linear.inputs[3].is_none() {
+        let takes = !matches!(linear.op, Op::ConvTranspose(_));
+        if takes && value != other && linear.inputs[3].is_none() {
             linear.inputs[3] = Some(other);
             return linear.with_activation(b.activation).emit(r);
         }
@@ -222,4 +227,73 @@ fn affine(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced
         return r.emit(conv, &[Some(x), Some(weights), Some(offset)]).map(Some);
     }
     Ok(None)
+}
+
+/// Constant weights are stored as `[K, N]`, the form that is packed.
+fn upright(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::MatMul(m), Some(Some(w))) = (op, inputs.get(1)) else { return Ok(None) };
+    if !m.transpose_b || !r.b.is_constant(*w) || r.b.rank(*w) != 2 || r.b.dtype(*w) != DType::F32 {
+        return Ok(None);
+    }
+    let mut inputs = inputs.to_vec();
+    inputs[1] = Some(r.transpose(*w, &[1, 0])?);
+    r.emit(infer::ops::MatMul { transpose_b: false, ..m.clone() }, &inputs).map(Some)
+}
+
+/// Zeros around a convolution's input are its padding; so are those that a mean counts.
+fn padding(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let Some(x) = inputs[0] else { return Ok(None) };
+    let window = match op {
+        Op::Conv(c) if !c.channels_first_input => &c.window,
+        Op::Pool(p) if p.kind == (PoolKind::Mean { count_padding: true }) && !p.ceil => &p.window,
+        _ => return Ok(None),
+    };
+    let rank = r.b.rank(x);
+    let (padded, perm) = r.transposed(x).unwrap_or((x, (0..rank).collect()));
+    let Some((bare, pads)) = zero_padded(r, padded) else { return Ok(None) };
+    // Padding in front of and after each dimension of `x`, from which batch and channels are free.
+    let pads: Vec<(i64, i64)> = perm.iter().map(|&p| pads[p]).collect();
+    if pads[0] != (0, 0) || pads[rank - 1] != (0, 0) {
+        return Ok(None);
+    }
+    let spatial = rank - 2;
+    let had = |i: usize| i64::from(window.pads.get(i).copied().unwrap_or(0));
+    let front = (0..spatial).map(|i| had(i) + pads[i + 1].0);
+    let back = (0..spatial).map(|i| had(i + spatial) + pads[i + 1].1);
+    let Ok(pads) = front.chain(back).map(u32::try_from).collect::<std::result::Result<Vec<u32>, _>>() else {
+        return Ok(None);
+    };
+    let mut op = op.clone();
+    match &mut op {
+        Op::Conv(c) => c.window.pads = pads,
+        Op::Pool(p) => {
+            // A window must not lie in padding entirely.
+            if p.kernel.iter().enumerate().any(|(i, &k)| pads[i].max(pads[i + spatial]) >= k) {
+                return Ok(None);
+            }
+            p.window.pads = pads;
+        }
+        _ => {}
+    }
+    let mut inputs = inputs.to_vec();
+    inputs[0] = Some(r.transpose(bare, &perm)?);
+    r.emit(op, &inputs).map(Some)
+}
+
+/// What a Pad with zeros makes `value` from, and the zeros in front of and after each dimension.
+fn zero_padded(r: &Rewriter<'_>, value: ValueId) -> Option<(ValueId, Vec<(i64, i64)>)> {
+    let (Op::Pad(pad), inputs) = r.producer(value)? else { return None };
+    let (x, amounts) = (inputs[0]?, r.b.known_ints(inputs[1]?)?);
+    let zeros = inputs.get(2).copied().flatten().is_none_or(|v| r.b.known_scalar(v) == Some(0.0));
+    let rank = r.b.rank(x);
+    let axes: Vec<usize> = match &pad.axes[..] {
+        [] => (0..rank).collect(),
+        axes => axes.iter().map(|&a| normalize_axis(a, rank).ok()).collect::<Option<_>>()?,
+    };
+    let fits = pad.mode == PadMode::Constant && zeros && amounts.len() == 2 * axes.len();
+    let mut pads = vec![(0, 0); rank];
+    for (i, &axis) in axes.iter().enumerate().filter(|_| fits) {
+        pads[axis] = (amounts[i], amounts[i + axes.len()]);
+    }
+    (fits && amounts.iter().all(|&n| n >= 0)).then_some((x, pads))
 }

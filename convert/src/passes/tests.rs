@@ -12,7 +12,7 @@ use infer::graph::{GraphId, NodeKind, Program, ValueId};
 use infer::ops::binary::BinaryKind;
 use infer::ops::reduce::ReduceKind;
 use infer::ops::unary::UnaryKind;
-use infer::ops::{Binary, Conv, MatMul, Op, Reduce, Transpose, Unary};
+use infer::ops::{Binary, Conv, ConvTranspose, MatMul, Op, Pad, Reduce, Transpose, Unary};
 use infer::session::{Input, Model, Output, Session, SessionOptions};
 use infer::tensor::{DType, Dim, Shape, TensorType};
 
@@ -159,6 +159,40 @@ fn gates_of_channels_stay_channels_last() {
     let nodes = check(p, &[1, 4, 5, 6]);
     // The output's return to channels-first.
     assert!(nodes.iter().filter(|n| *n == "Transpose").count() <= 2, "{nodes:?}");
+}
+
+/// The operators left of zeros around a channels-first image, and a convolution.
+fn padded(pads: &[i64; 8], value: f64) -> Vec<String> {
+    let p = program(&[1, 4, 5, 6], |b, x| {
+        let (pads, value) = (b.ints(pads).unwrap(), b.scalar(DType::F32, value).unwrap());
+        let y = conv(b, x, 8, 1);
+        let y = b.emit1(Pad::default(), &[y, pads, value]).unwrap();
+        vec![conv(b, y, 4, 2)]
+    });
+    check(p, &[1, 4, 5, 6])
+}
+
+#[test]
+fn zeros_around_a_convolution_are_its_padding() {
+    assert_eq!(padded(&[0, 0, 1, 2, 0, 0, 0, 1], 0.0), ["Conv", "Conv", "Transpose"]);
+    assert!(padded(&[0, 0, 1, 2, 0, 0, 0, 1], 1.0).contains(&"Pad".to_string()));
+    assert!(padded(&[0, 1, 1, 2, 0, 0, 0, 1], 0.0).contains(&"Pad".to_string()));
+    assert!(padded(&[0, 0, -1, 2, 0, 0, 0, 1], 0.0).contains(&"Pad".to_string()));
+}
+
+#[test]
+fn what_follows_a_transposed_convolution_is_folded() {
+    let p = program(&[1, 4, 5, 6], |b, x| {
+        let x = b.channels_last(x).unwrap();
+        let w = weights(b, &[8, 2, 2, 4], 3);
+        let mut op = ConvTranspose::default();
+        op.window.strides = vec![2, 2];
+        let y = b.emit1(op, &[x, w]).unwrap();
+        let y = b.channels_first(y).unwrap();
+        let y = batch_norm(b, y, 4);
+        vec![relu(b, y)]
+    });
+    assert_eq!(check(p, &[1, 4, 5, 6]), ["Transpose", "ConvTranspose", "Transpose"]);
 }
 
 #[test]

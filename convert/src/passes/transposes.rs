@@ -5,7 +5,7 @@ use super::rewrite::{Rewriter, Rule};
 use super::views::{self, Arranged};
 use infer::error::Result;
 use infer::graph::ValueId;
-use infer::ops::{Concat, Conv, MatMul, Op, Reduce, Slice, Softmax, Split};
+use infer::ops::{Concat, Conv, MatMul, Op, Pad, Reduce, Slice, Softmax, Split};
 use infer::tensor::{Dim, normalize_axis};
 
 /// The rules of this file.
@@ -18,6 +18,7 @@ pub const RULES: &[Rule] = &[
     through_concat,
     through_split,
     through_slice,
+    through_pad,
     through_reshape,
     into_matmul,
 ];
@@ -115,7 +116,7 @@ fn without_perm(r: &mut Rewriter<'_>, value: ValueId, perm: &[usize]) -> Result<
 }
 
 fn through_elementwise(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
-    if !matches!(op, Op::Unary(_) | Op::Binary(_)) {
+    if !matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Where(_)) {
         return Ok(None);
     }
     let values: Vec<ValueId> = inputs.iter().flatten().copied().collect();
@@ -161,6 +162,17 @@ fn through_slice(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> R
     let mut inputs = inputs.to_vec();
     inputs[0] = Some(bare);
     let y = r.emit(Slice { axes: behind(&perm, &s.axes)? }, &inputs)?[0];
+    Ok(Some(vec![r.transpose(y, &perm)?]))
+}
+
+fn through_pad(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::Pad(pad), Some(x)) = (op, inputs[0]) else { return Ok(None) };
+    let Some((bare, perm)) = r.transposed(x) else { return Ok(None) };
+    let all: Vec<i64> = (0..perm.len() as i64).collect();
+    let axes = behind(&perm, if pad.axes.is_empty() { &all } else { &pad.axes })?;
+    let mut inputs = inputs.to_vec();
+    inputs[0] = Some(bare);
+    let y = r.emit(Pad { axes, ..pad.clone() }, &inputs)?[0];
     Ok(Some(vec![r.transpose(y, &perm)?]))
 }
 
