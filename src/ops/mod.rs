@@ -198,6 +198,7 @@ macro_rules! ops {
 
 ops! {
     Binary(attributes_as_binary): binary;
+    BitCast(attributes_as_bit_cast): bit_cast;
     Cast(attributes_as_cast): cast;
     Where(attributes_as_where): select;
     Cumulative(attributes_as_cumulative): cumulative;

@@ -13,10 +13,10 @@ pub mod schema {
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_ATTRIBUTES: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_ATTRIBUTES: u8 = 48;
+pub const ENUM_MAX_ATTRIBUTES: u8 = 49;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_ATTRIBUTES: [Attributes; 49] = [
+pub const ENUM_VALUES_ATTRIBUTES: [Attributes; 50] = [
   Attributes::NONE,
   Attributes::Unary,
   Attributes::Binary,
@@ -66,6 +66,7 @@ pub const ENUM_VALUES_ATTRIBUTES: [Attributes; 49] = [
   Attributes::If,
   Attributes::Loop,
   Attributes::Fail,
+  Attributes::BitCast,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -122,9 +123,10 @@ impl Attributes {
   pub const If: Self = Self(46);
   pub const Loop: Self = Self(47);
   pub const Fail: Self = Self(48);
+  pub const BitCast: Self = Self(49);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 48;
+  pub const ENUM_MAX: u8 = 49;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Unary,
@@ -175,6 +177,7 @@ impl Attributes {
     Self::If,
     Self::Loop,
     Self::Fail,
+    Self::BitCast,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -228,6 +231,7 @@ impl Attributes {
       Self::If => Some("If"),
       Self::Loop => Some("Loop"),
       Self::Fail => Some("Fail"),
+      Self::BitCast => Some("BitCast"),
       _ => None,
     }
   }
@@ -7314,6 +7318,102 @@ impl ::core::fmt::Debug for Fail<'_> {
       ds.finish()
   }
 }
+pub enum BitCastOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct BitCast<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for BitCast<'a> {
+  type Inner = BitCast<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> BitCast<'a> {
+  pub const VT_TO: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    BitCast { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args BitCastArgs
+  ) -> ::flatbuffers::WIPOffset<BitCast<'bldr>> {
+    let mut builder = BitCastBuilder::new(_fbb);
+    builder.add_to(args.to);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn to(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(BitCast::VT_TO, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for BitCast<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u8>("to", Self::VT_TO, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct BitCastArgs {
+    pub to: u8,
+}
+impl<'a> Default for BitCastArgs {
+  #[inline]
+  fn default() -> Self {
+    BitCastArgs {
+      to: 0,
+    }
+  }
+}
+
+pub struct BitCastBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> BitCastBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_to(&mut self, to: u8) {
+    self.fbb_.push_slot::<u8>(BitCast::VT_TO, to, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> BitCastBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    BitCastBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<BitCast<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for BitCast<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("BitCast");
+      ds.field("to", &self.to());
+      ds.finish()
+  }
+}
 pub enum NodeOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -8071,6 +8171,20 @@ impl<'a> Node<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn attributes_as_bit_cast(&self) -> Option<BitCast<'a>> {
+    if self.attributes_type() == Attributes::BitCast {
+      let u = self.attributes();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { BitCast::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Node<'_> {
@@ -8131,6 +8245,7 @@ impl ::flatbuffers::Verifiable for Node<'_> {
           Attributes::If => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<If>>("Attributes::If", pos),
           Attributes::Loop => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Loop>>("Attributes::Loop", pos),
           Attributes::Fail => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Fail>>("Attributes::Fail", pos),
+          Attributes::BitCast => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<BitCast>>("Attributes::BitCast", pos),
           _ => Ok(()),
         }
      })?
@@ -8547,6 +8662,13 @@ impl ::core::fmt::Debug for Node<'_> {
         },
         Attributes::Fail => {
           if let Some(x) = self.attributes_as_fail() {
+            ds.field("attributes", &x)
+          } else {
+            ds.field("attributes", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Attributes::BitCast => {
+          if let Some(x) = self.attributes_as_bit_cast() {
             ds.field("attributes", &x)
           } else {
             ds.field("attributes", &"InvalidFlatbuffer: Union discriminant does not match value.")

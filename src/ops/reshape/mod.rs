@@ -7,6 +7,8 @@ mod cpu;
 #[cfg(test)]
 mod tests;
 
+pub(super) use cpu::copy;
+
 use super::{Inputs, Kernel, OpDef, Prepare};
 use crate::error::{Error, Result};
 use crate::schema;
@@ -45,7 +47,7 @@ impl OpDef for Reshape {
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
-        Ok(cpu::copy(cx))
+        Ok(copy(cx))
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Cx, Table};
 use crate::onnx::model::Node;
 use infer::error::{Error, Result};
 use infer::graph::ValueId;
-use infer::ops::Tensor;
+use infer::ops::BitCast;
 use infer::tensor::DType;
 
 pub const TABLE: Table = &[("BitCast", bit_cast), ("Cast", cast), ("CastLike", cast_like), ("Where", select)];
@@ -48,25 +48,11 @@ fn named(name: &str) -> Result<DType> {
     }
 }
 
-/// The same bytes as another type of the same size: of a constant, or where the type stays.
+/// The same bytes as another type of the same size.
 fn bit_cast(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let x = cx.input(n, 0)?;
     let to = Cx::dtype(n.required("to")?)?;
-    let from = cx.b.dtype(x);
-    if from.size() != to.size() {
-        return Err(Error::dtype(format!("the bits of {from} as {to}: the sizes differ")));
-    }
-    if from == to {
-        return Ok(vec![x]);
-    }
-    // A byte other than 0 and 1 is no bool.
-    match cx.b.constant(x).filter(|_| to != DType::Bool) {
-        Some(Tensor { mut info, data }) => {
-            info.dtype = to;
-            Ok(vec![cx.b.tensor(Tensor { info, data })])
-        }
-        None => Err(Error::unsupported(format!("the bits of {from} as {to} of what is not a constant"))),
-    }
+    Ok(vec![if cx.b.dtype(x) == to { x } else { cx.b.emit1(BitCast { to }, &[x])? }])
 }
 
 fn select(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
