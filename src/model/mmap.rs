@@ -20,10 +20,16 @@ pub enum Mode {
 
 /// Opens a file. Weights stay in it in [`Mode::Map`].
 pub fn open_path(path: &Path, mode: Mode) -> Result<Blob> {
-    let file = File::open(path).map_err(|e| Error::io(path.display(), &e))?;
-    let meta = file.metadata().map_err(|e| Error::io(path.display(), &e))?;
+    let io = |e: std::io::Error| Error::io(path.display(), &e);
+    let irregular = || Error::new(crate::error::Status::Io, format!("{}: not a regular file", path.display()));
+    // Asked before the file is opened, too: opening a pipe waits for a writer.
+    if !path.metadata().map_err(io)?.is_file() {
+        return Err(irregular());
+    }
+    let file = File::open(path).map_err(io)?;
+    let meta = file.metadata().map_err(io)?;
     if !meta.is_file() {
-        return Err(Error::new(crate::error::Status::Io, format!("{}: not a regular file", path.display())));
+        return Err(irregular());
     }
     open(file, 0, meta.len(), mode).map_err(|e| e.context(path.display()))
 }

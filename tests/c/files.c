@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -121,12 +122,17 @@ static void memory(const char *path) {
 static void no_models(const char *folder) {
   infer_model *model = NULL;
   infer_error error = INFER_ERROR_INIT;
+  char pipe[64];
   FAILS(infer_model_open("/no/such/model.infer", NULL, &model), INFER_ERROR_IO, "/no/such/model.infer");
   infer_last_error(&error);
   CHECK(error.os_error == ENOENT);
   FAILS(infer_model_open("", NULL, &model), INFER_ERROR_IO, "");
   FAILS(infer_model_open(folder, NULL, &model), INFER_ERROR_IO, "regular");
   FAILS(infer_model_open("/dev/null", NULL, &model), INFER_ERROR_IO, "/dev/null");
+  /* Nobody writes to this pipe: opening it must not wait. */
+  CHECK(snprintf(pipe, sizeof pipe, "/tmp/infer-test-%ld", (long)getpid()) > 0 && !mkfifo(pipe, 0600));
+  FAILS(infer_model_open(pipe, NULL, &model), INFER_ERROR_IO, "regular");
+  CHECK(!unlink(pipe));
   FAILS(infer_model_open(__FILE__, NULL, &model), INFER_ERROR_FORMAT, "not a libinfer model");
   CHECK(!model);
 }
