@@ -7,6 +7,7 @@ mod epilogues;
 mod pack;
 mod patterns;
 mod rewrite;
+mod rows;
 mod select;
 mod simplify;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     }),
     ("layout", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD])),
     ("epilogues", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD, epilogues::FUSE])),
+    ("rows", |p| rewrite(p, &[simplify::RULES, rows::RULES])),
     ("first_convolution", |p| rewrite(p, &[transposes::LAST])),
     ("pack", pack::run),
 ];

@@ -20,6 +20,9 @@ const MAX_DEPTH: usize = 100;
 /// Most sweeps over a graph: one finds what the one before has made possible.
 const MAX_SWEEPS: usize = 8;
 
+/// Bytes of a constant that is compared with others by its elements.
+const SMALL: usize = 256;
+
 /// Rewrites one graph.
 pub struct Rewriter<'p> {
     /// Receives the new graph.
@@ -166,7 +169,7 @@ impl Rewriter<'_> {
     }
 
     fn push(&mut self, op: Op, inputs: &[Option<ValueId>]) -> Result<Vec<ValueId>> {
-        let key = format!("{op:?}{inputs:?}");
+        let key = self.key(&op, inputs);
         if let Some(outputs) = self.emitted.get(&key) {
             return Ok(outputs.clone());
         }
@@ -180,6 +183,19 @@ impl Rewriter<'_> {
         }
         self.emitted.insert(key, outputs.clone());
         Ok(outputs)
+    }
+
+    /// What tells an operator on its inputs from others; small constants count by their elements.
+    fn key(&self, op: &Op, inputs: &[Option<ValueId>]) -> String {
+        let mut key = format!("{op:?}");
+        for input in inputs {
+            let constant = input.and_then(|v| self.b.constant(v)).filter(|c| c.data.len() <= SMALL);
+            key += &match constant {
+                Some(c) => format!("{:?}{:?}", c.info, &c.data[..]),
+                None => format!("{input:?}"),
+            };
+        }
+        key
     }
 
     /// The operator and the inputs of the node that makes a value.

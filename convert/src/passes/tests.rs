@@ -2,6 +2,7 @@
 
 mod attention;
 mod patterns;
+mod rows;
 mod simplify;
 
 use super::run;
