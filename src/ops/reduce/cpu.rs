@@ -187,12 +187,12 @@ impl Reduction<'_> {
             for i in 0..n {
                 (top[i], sum[i]) = (finite(out[i]), 0.0);
             }
-            for_each_row(k, |at| {
+            for at in k.rows() {
                 let x = &x[at..at + n];
                 for i in 0..n {
                     sum[i] += math::exp::<M>(x[i] - top[i]);
                 }
-            });
+            }
             for i in 0..n {
                 out[i] = math::log::<M>(sum[i]) + top[i];
             }
@@ -200,14 +200,12 @@ impl Reduction<'_> {
     }
 }
 
-/// The offsets of a result's elements, one by one.
-#[inline(always)]
-fn for_each_row(k: &ReduceKernel, mut f: impl FnMut(usize)) {
-    let stride = k.gone.inner_strides()[0];
-    for run in k.gone.runs(0..k.count) {
-        for i in 0..run.len {
-            f(run.at[0] + i * stride);
-        }
+impl ReduceKernel {
+    /// The offsets of a result's elements, one by one.
+    #[inline(always)]
+    fn rows(&self) -> impl Iterator<Item = usize> {
+        let stride = self.gone.inner_strides()[0];
+        self.gone.runs(0..self.count).flat_map(move |run| (0..run.len).map(move |i| run.at[0] + i * stride))
     }
 }
 
@@ -219,7 +217,7 @@ fn fold_columns<F: Fold>(k: &ReduceKernel, x: &[f32], out: &mut [f32], scratch: 
     out.fill(F::INIT);
     partial.fill(F::INIT);
     let mut rows = 0;
-    for_each_row(k, |at| {
+    for at in k.rows() {
         let x = &x[at..at + n];
         for i in 0..n {
             partial[i] = F::join(partial[i], F::map(x[i]));
@@ -232,7 +230,7 @@ fn fold_columns<F: Fold>(k: &ReduceKernel, x: &[f32], out: &mut [f32], scratch: 
             }
             rows = 0;
         }
-    });
+    }
     for i in 0..n {
         out[i] = F::join(out[i], partial[i]);
     }
