@@ -17,6 +17,8 @@ use std::ops::Range;
 /// Multiply-adds of a step from which it is worth a phase, and worth a part.
 const LARGE: usize = 256 * 1024;
 const GRAIN: usize = 128 * 1024;
+/// Steps that may each be a phase.
+const MOST_PHASES: usize = 1 << 16;
 /// Sequences that a part takes at least when it takes all steps.
 const SEQUENCES: usize = 8;
 
@@ -88,9 +90,14 @@ pub fn prepare(op: &Recurrent, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
     let (steps, batch) = if op.batch_first { (x[1], x[0]) } else { (x[0], x[1]) };
     let packs = [pack_needed(cx.input(1).layout)?, pack_needed(cx.input(2).layout)?];
     let (width, hidden, gates) = (x[2], op.hidden as usize, op.kind.gates());
-    let shape = GemmShape::matrix(steps * batch, gates * hidden, width);
+    let directions = op.direction.count();
+    let too_large = || Error::no_memory(format!("{steps} steps of {batch} sequences are too large"));
+    let rows = steps.checked_mul(batch).ok_or_else(too_large)?;
+    // Bytes, several times as many as the workspace has.
+    rows.checked_mul(16 * size_of::<f32>() * directions * gates * hidden).ok_or_else(too_large)?;
+    let shape = GemmShape::matrix(rows, gates * hidden, width);
     let work = batch.saturating_mul(gates * hidden).saturating_mul(hidden);
-    let stepwise = hidden.is_multiple_of(PANEL) && work >= LARGE;
+    let stepwise = hidden.is_multiple_of(PANEL) && work >= LARGE && steps <= MOST_PHASES;
     let ranges = match stepwise {
         true => (work / GRAIN).clamp(1, (hidden / PANEL).min(16)),
         false => (work.saturating_mul(steps) / GRAIN).clamp(1, batch.div_ceil(SEQUENCES).max(1)),
@@ -104,7 +111,7 @@ pub fn prepare(op: &Recurrent, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         width,
         hidden,
         gates,
-        directions: op.direction.count(),
+        directions,
         stepwise,
         ranges,
         packs,
@@ -328,6 +335,9 @@ impl Layer {
     fn all_steps(&self, part: usize, args: &Args<'_>, scratch: &mut [f32]) {
         let (d, range) = (part / self.ranges, part % self.ranges);
         let batch = self.batch * range / self.ranges..self.batch * (range + 1) / self.ranges;
+        if batch.is_empty() {
+            return;
+        }
         for step in 0..self.steps {
             for stage in 0..self.stages() {
                 let place = Place { d, step, stage, batch: batch.clone(), units: 0..self.hidden };

@@ -1,6 +1,8 @@
 use super::*;
+use crate::cpu::Isa;
 use crate::ops::Tensor;
 use crate::ops::elementwise::Number;
+use crate::ops::evaluate::evaluate;
 use crate::ops::pack::pack;
 use crate::ops::testing::{Random, as_f64, check_optional, check_stored, infer_error};
 use crate::tensor::{Layout, Sym};
@@ -279,6 +281,18 @@ fn empty_extents() {
         Case::full(layer(kind, 4), 0, 2, 3).check();
         Case::full(layer(kind, 4), 3, 0, 3).check();
         Case::full(layer(kind, 4), 3, 2, 0).check();
+    }
+}
+
+#[test]
+fn extents_without_elements_may_be_large() {
+    let none = |dims: &[usize]| Tensor::new::<f32>(dims, &[]).unwrap();
+    let r = Random::new(1).tensor(&[1, 5, 20]);
+    for (steps, batch) in [(1 << 40, 1 << 12), (1 << 40, 0), (1 << 60, 1)] {
+        let (x, w) = (none(&[steps, batch, 0]), none(&[1, 0, 20]));
+        let inputs = [&x, &w, &r].map(Some);
+        let done = evaluate(&layer(CellKind::Lstm, 5).into(), &inputs, Isa::detect());
+        assert_eq!(done.is_ok(), batch == 0);
     }
 }
 
