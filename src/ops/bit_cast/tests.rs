@@ -8,7 +8,7 @@ fn bits_stay() {
     for dims in [&[5][..], &[1, 5], &[5, 1, 1]] {
         let x = Tensor::new(dims, &floats).unwrap();
         let bits = Tensor::new(dims, &floats.map(|x| x.to_bits() as i32)).unwrap();
-        check(BitCast { to: DType::I32 }, &[&x], &[bits.clone()]);
+        check(BitCast { to: DType::I32 }, &[&x], std::slice::from_ref(&bits));
         check(BitCast { to: DType::F32 }, &[&bits], &[x]);
     }
     let (scalar, empty) = (Tensor::new(&[], &[-1i8]).unwrap(), Tensor::new(&[0, 3], &[0i64; 0]).unwrap());
