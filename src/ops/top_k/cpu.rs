@@ -93,7 +93,10 @@ impl Best {
             let (x, y) = (column.get(a).key(), column.get(b).key());
             (if self.largest { y.cmp(&x) } else { x.cmp(&y) }).then(a.cmp(&b))
         };
-        if self.k <= FEW {
+        if self.k == 1 && column.step == 1 {
+            let row = &column.from[..self.n];
+            order[0] = if self.largest { best(row, |key, best| key > best) } else { best(row, |key, best| key < best) };
+        } else if self.k <= FEW {
             self.insert(column, order);
         } else {
             order.iter_mut().enumerate().for_each(|(i, at)| *at = i as u64);
@@ -122,6 +125,18 @@ impl Best {
             worst = Some(column.get(order[len - 1]).key());
         }
     }
+}
+
+/// Place of the first element of a row that no other is better than.
+fn best<T: Sortable>(row: &[T], better: impl Fn(i64, i64) -> bool) -> u64 {
+    let (mut at, mut best) = (0, row[0].key());
+    for (i, x) in row.iter().enumerate().skip(1) {
+        let key = x.key();
+        if better(key, best) {
+            (at, best) = (i, key);
+        }
+    }
+    at as u64
 }
 
 /// Elements at equal distances.
