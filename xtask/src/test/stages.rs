@@ -30,6 +30,7 @@ const ALL: &[Stage] = &[
     Stage { name: "valgrind", quick: false, input: "examples/c/digits.c", run: native::valgrind },
     Stage { name: "python tests", quick: false, input: "python/tests", run: python_tests },
     Stage { name: "onnx suite", quick: false, input: "tests/onnx", run: onnx_suite },
+    Stage { name: "damaged onnx models", quick: false, input: "tests/onnx", run: damaged_models },
 ];
 
 fn format() -> Result<Counts> {
@@ -89,6 +90,12 @@ fn python_tests() -> Result<Counts> {
 /// The cases of the ONNX test suite that have passed before.
 fn onnx_suite() -> Result<Counts> {
     let (succeeded, output) = shell::tee(python()?.arg("tests/onnx/suite.py"))?;
+    Ok(Counts::plain(&output).of_run(succeeded))
+}
+
+/// Cases of that suite, damaged: each is converted and run, or refused.
+fn damaged_models() -> Result<Counts> {
+    let (succeeded, output) = shell::tee(python()?.arg("tests/onnx/mutate.py"))?;
     Ok(Counts::plain(&output).of_run(succeeded))
 }
 

@@ -7,7 +7,7 @@ use infer::error::{Error, Result};
 use infer::graph::ValueId;
 use infer::ops::binary::BinaryKind;
 use infer::ops::reduce::ReduceKind;
-use infer::tensor::{DType, Dim};
+use infer::tensor::{DType, Dim, MAX_RANK};
 
 impl Cx<'_> {
     /// For each of the k axes, a row that tells which of `rank` axes it is: bool `[k, rank]`.
@@ -41,11 +41,12 @@ impl Cx<'_> {
         self.b.select(mask, values, other)
     }
 
-    /// How many axes there are; an error if that is not known.
+    /// How many axes there are; an error if that is not known, or more than a tensor can have.
     pub fn axis_count(&self, axes: ValueId) -> Result<usize> {
         match &self.b.dims(axes)[..] {
             [] => Ok(1),
-            [Dim::Fixed(n)] => Ok(*n as usize),
+            [Dim::Fixed(n)] if (0..=MAX_RANK as i64).contains(n) => Ok(*n as usize),
+            [Dim::Fixed(n)] => Err(Error::shape(format!("{n} axes; a tensor has at most {MAX_RANK}"))),
             _ => Err(Error::unsupported(format!("axes {}, whose number is not known", self.b.ty(axes)))),
         }
     }
