@@ -130,7 +130,8 @@ def damaged(rng, model):
 def array(rng, port):
     """An input of a port's type: small, with a few odd values; nothing if the port wants a large one."""
     shape = [extent if isinstance(extent, int) else rng.choice([0, 1, 2, 3]) for extent in port.shape]
-    if np.prod(shape, dtype=np.float64) > 1 << 22:
+    # Extents beside one of zero count, too: NumPy refuses what is too large without it.
+    if np.prod([max(extent, 1) for extent in shape], dtype=np.float64) > 1 << 22:
         return None
     numbers = np.random.default_rng(rng.randrange(1 << 30))
     kind = port.dtype.kind
