@@ -5,18 +5,21 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use infer::error::{Error, Result};
-use infer::exec::Control;
+use infer::exec::{Control, Profile};
 use infer::ops::TensorInfo;
 use infer::session::{Context, Input, Model, OpenOptions, Output, Session, SessionOptions};
 use infer::tensor::{Buffer, DType};
 use serde_json::json;
 
 use crate::output;
+use crate::profile::{self, Report};
 use crate::shapes::{self, ShapeArgument};
 
 /// Measure how fast a model runs, on made-up inputs
 #[derive(clap::Args)]
-#[command(after_help = "Example: infer bench resnet50.infer --threads 4 --shape image=8x3x224x224")]
+#[command(after_help = "Examples:
+  infer bench resnet50.infer --threads 4 --shape image=8x3x224x224
+  infer bench resnet50.infer --profile --slowest 5")]
 pub struct Arguments {
     /// The model file
     model: PathBuf,
@@ -29,6 +32,12 @@ pub struct Arguments {
     /// Extents of an input, where the model leaves them open (otherwise 1)
     #[arg(long, value_name = "[NAME=]1x3x224x224", value_parser = shapes::shape)]
     shape: Vec<ShapeArgument>,
+    /// Also what each step takes, beside what the machine could do
+    #[arg(long)]
+    profile: bool,
+    /// How many of the slowest steps to show
+    #[arg(long, default_value_t = 15, requires = "profile")]
+    slowest: usize,
     /// One line of JSON
     #[arg(long)]
     json: bool,
@@ -52,7 +61,11 @@ struct Figures {
     runs: Vec<f64>,
     /// Memory that the process shares with nobody, more than before.
     private: f64,
+    profile: Option<Report>,
 }
+
+/// Most runs of which steps are profiled.
+const PROFILED_RUNS: usize = 50;
 
 /// Runs the command.
 pub fn bench(arguments: &Arguments) -> Result<()> {
@@ -61,7 +74,7 @@ pub fn bench(arguments: &Arguments) -> Result<()> {
     let min = figures.runs[0];
     if arguments.json {
         let round = |value: f64| (value * 1e4).round() / 1e4;
-        let line = json!({
+        let mut line = json!({
             "model": arguments.model.display().to_string(),
             "threads": figures.threads,
             "load_ms": round(figures.load),
@@ -71,17 +84,21 @@ pub fn bench(arguments: &Arguments) -> Result<()> {
             "private_mb": round(figures.private),
             "runs": figures.runs.len(),
         });
+        if let Some(profile) = &figures.profile {
+            line["profile"] = profile.json();
+        }
         return output::print(&format!("{line}\n"));
     }
     output::print(&format!(
         "{}, {} threads\n  median run  {p50:10.3} ms\n  best run    {min:10.3} ms  of {}\n  load        {:10.3} ms\n  \
-         + first run {:10.3} ms\n  private     {:10.1} MB\n",
+         + first run {:10.3} ms\n  private     {:10.1} MB\n{}",
         arguments.model.display(),
         figures.threads,
         figures.runs.len(),
         figures.load,
         figures.first,
-        figures.private
+        figures.private,
+        figures.profile.map_or_else(String::new, |profile| profile.text(arguments.slowest))
     ))
 }
 
@@ -103,26 +120,35 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
     let mut context = Context::new(&session);
     let mut results: Vec<Option<Buffer>> = model.outputs().iter().map(|_| None).collect();
     let start = Instant::now();
-    run(&mut context, &inputs, &mut results)?;
+    run(&mut context, &inputs, &mut results, None)?;
     let first = load + milliseconds(start);
 
     let end = Instant::now() + Duration::from_secs_f64(arguments.seconds);
     let mut runs = Vec::new();
     while runs.len() < 5 || Instant::now() < end {
         let start = Instant::now();
-        run(&mut context, &inputs, &mut results)?;
+        run(&mut context, &inputs, &mut results, None)?;
         runs.push(milliseconds(start));
     }
     let private = (private_memory()? - before).max(0.0);
+    let threads = session.threads();
+    let profiled = |profile: &Profile| run(&mut context, &inputs, &mut results, Some(profile));
+    let count = runs.len().min(PROFILED_RUNS);
+    let profile = arguments.profile.then(|| profile::profile(model.program(), threads, count, profiled)).transpose()?;
     runs.sort_by(f64::total_cmp);
-    Ok(Figures { threads: session.threads(), load, first, runs, private })
+    Ok(Figures { threads, load, first, runs, private, profile })
 }
 
 /// Runs into the memory of the results before, as an application would.
-fn run(context: &mut Context, inputs: &[Input<'_>], results: &mut [Option<Buffer>]) -> Result<()> {
+fn run(
+    context: &mut Context,
+    inputs: &[Input<'_>],
+    results: &mut [Option<Buffer>],
+    profile: Option<&Profile>,
+) -> Result<()> {
     let memory = results.iter_mut().map(|result| Output { data: result.as_deref_mut(), ..Output::default() });
     let mut outputs: Vec<Output<'_>> = memory.collect();
-    context.run(inputs, &mut outputs, Control::default())?;
+    context.run(inputs, &mut outputs, Control { profile, ..Control::default() })?;
     let owned: Vec<Option<Buffer>> = outputs.into_iter().map(|output| output.owned).collect();
     for (result, owned) in results.iter_mut().zip(owned) {
         *result = owned.or(result.take());

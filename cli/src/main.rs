@@ -7,6 +7,7 @@ mod image;
 mod inspect;
 mod npy;
 mod output;
+mod profile;
 mod run;
 mod shapes;
 mod tensor;

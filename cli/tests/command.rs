@@ -167,7 +167,27 @@ fn a_measurement_is_one_line() {
     assert!(
         json["first_ms"].as_f64() >= json["load_ms"].as_f64() && json["p50_ms"].as_f64() >= json["min_ms"].as_f64()
     );
+    assert!(json.get("profile").is_none());
     folder.fails(1, "1025", &["bench", "m.infer", "--threads", "1025"]);
+}
+
+#[test]
+fn a_profile_shows_operators_and_steps() {
+    let folder = Folder::new("profile");
+    let bench = ["bench", "m.infer", "--seconds", "0", "--threads", "1", "--profile"];
+    let json: Value = serde_json::from_str(&folder.passes(&[&bench[..], &["--json"]].concat())).unwrap();
+    let profile = &json["profile"];
+    assert!(profile["peak_gflops"].as_f64().is_some_and(|peak| peak > 0.1), "{profile}");
+    let [operators, steps] = ["operators", "steps"].map(|key| profile[key].as_array().unwrap());
+    let sum = |rows: &[Value], key: &str| rows.iter().map(|row| row[key].as_f64().unwrap()).sum::<f64>();
+    assert_eq!(sum(operators, "steps"), steps.len() as f64);
+    assert!((sum(operators, "gflop") - sum(steps, "gflop")).abs() < 1e-9 && sum(steps, "gflop") > 0.0);
+    assert!(steps.iter().any(|step| step["operator"] == "Conv 3x3" && step["output"] == "1x8x8x16"), "{profile}");
+
+    let text = folder.passes(&[&bench[..], &["--slowest", "1"]].concat());
+    let (_, slowest) = text.split_once("slowest steps").unwrap();
+    assert_eq!(slowest.lines().count(), 2, "{text}");
+    folder.fails(2, "--profile", &["bench", "m.infer", "--slowest", "1"]);
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub unsafe extern "C" fn infer_cancel_destroy(cancel: *mut infer_cancel) {
     unsafe { ffi::destroy(cancel) }
 }
 
-/// What stops the run early.
+/// What watches the run.
 ///
 /// # Safety
 /// `options` is NULL or as large as its first field says, and its token lives for `'a`.
@@ -85,5 +85,5 @@ pub(super) unsafe fn control<'a>(options: *const infer_run_options) -> Result<Co
     }
     let timeout = Some(Duration::from_nanos(options.timeout_ns)).filter(|timeout| !timeout.is_zero());
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    Ok(Control { cancel: cancel.map(|cancel| &cancel.requested), deadline })
+    Ok(Control { cancel: cancel.map(|cancel| &cancel.requested), deadline, profile: None })
 }

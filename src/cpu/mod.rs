@@ -8,6 +8,7 @@ pub mod isa;
 pub mod math;
 pub mod parallel;
 mod parts;
+pub mod peak;
 mod scratch;
 pub mod simd;
 pub mod transpose;

@@ -7,6 +7,7 @@ use crate::graph::{GraphId, Node, NodeKind, ValueId};
 use crate::ops::{Tensor, TensorInfo};
 use crate::plan::Segment;
 use crate::tensor::{Blob, Buffer, DType, Dims, OutView};
+use std::time::Instant;
 
 /// Most bytes that the scanned outputs of a Loop may take together with what they grow from.
 const MAX_SCAN_BYTES: usize = isize::MAX as usize / 4;
@@ -33,8 +34,14 @@ impl Executor<'_> {
         inputs: &[Source<'_>],
     ) -> Result<Vec<TensorInfo>> {
         let node = &self.prepared.program.graphs[graph.0 as usize].nodes[segment.next_node];
+        let begun = self.control.profile.map(|profile| (profile, Instant::now()));
         let outputs =
             self.run_node(node, segment, workspace, inputs).map_err(|e| e.at_node(&node.name, node.kind.name()))?;
+        if let Some((profile, begun)) = begun {
+            let info = |id: &Option<ValueId>| id.and_then(|id| Some(location(segment, id).ok()?.info));
+            let infos = (node.inputs.iter().map(info).collect(), outputs.iter().map(|t| t.info).collect());
+            profile.dynamic(&self.prepared.program, (graph, segment.next_node), infos, begun.elapsed());
+        }
         for (id, tensor) in node.outputs.iter().zip(&outputs) {
             workspace.keep(id.0 as usize, tensor.data.len())?[..tensor.data.len()].copy_from_slice(&tensor.data);
         }

@@ -1,9 +1,11 @@
 //! Running a graph: segment after segment, each found in the cache or resolved on the way.
 
 mod control;
+mod profile;
 mod segment;
 mod workspace;
 
+pub use profile::{Profile, ProfiledStep};
 pub use workspace::Workspace;
 
 use crate::cpu::isa::Isa;
@@ -28,13 +30,15 @@ pub struct Prepared {
     first: Vec<Segments>,
 }
 
-/// What stops a run early.
+/// What watches a run: stops it early, or measures it.
 #[derive(Clone, Copy, Default)]
 pub struct Control<'a> {
     /// Set to stop the run.
     pub cancel: Option<&'a AtomicBool>,
     /// When to stop the run.
     pub deadline: Option<Instant>,
+    /// Where to note what each step takes.
+    pub profile: Option<&'a Profile>,
 }
 
 /// An input: what it is and where it is.
@@ -67,7 +71,7 @@ pub struct Executor<'a> {
     pub prepared: &'a Prepared,
     /// Threads.
     pub gang: &'a Gang,
-    /// What stops the run early.
+    /// What watches the run.
     pub control: Control<'a>,
 }
 

@@ -45,10 +45,16 @@ impl Executor<'_> {
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
         };
+        if let Some(profile) = self.control.profile {
+            profile.begin(segment.phases.len());
+        }
         if segment.parallel {
             self.gang.run(&|rank: &Rank<'_>| self.walk(graph, &run, rank.index, rank.size, &|| rank.barrier()))?;
         } else {
             self.walk(graph, &run, 0, 1, &|| ());
+        }
+        if let Some(profile) = self.control.profile {
+            profile.end(&self.prepared.program, graph, segment);
         }
         run.error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
@@ -64,10 +70,8 @@ impl Executor<'_> {
             if phase.barrier {
                 barrier();
             }
-            if rank == 0
-                && let Err(e) = self.control.check()
-            {
-                run.fail(e);
+            if rank == 0 {
+                self.lead(run);
             }
             let parts = own_parts(phase.grid.parts(), rank, ranks);
             for nth in 0..parts.len() {
@@ -82,6 +86,16 @@ impl Executor<'_> {
                     run.fail(e.at_node(&node.name, node.kind.name()));
                 }
             }
+        }
+    }
+
+    /// What rank 0 does when a phase begins.
+    fn lead(&self, run: &Run<'_>) {
+        if let Err(e) = self.control.check() {
+            run.fail(e);
+        }
+        if let Some(profile) = self.control.profile {
+            profile.mark();
         }
     }
 }

@@ -68,6 +68,12 @@ pub trait OpDef: Clone + PartialEq + Debug + Send + Sync + 'static {
         None
     }
 
+    /// Floating-point operations (integer ones where the operands are) of the direct algorithm, a multiplication and an
+    /// addition being two; 0 for operators whose time is that of moving memory.
+    fn flops(&self, _inputs: &[Option<TensorInfo>], _outputs: &[TensorInfo]) -> u64 {
+        0
+    }
+
     /// Runs an operator whose output shapes depend on data, on the caller's thread alone.
     fn run_dynamic(&self, _inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
         Err(Error::shape(format!("the inputs do not tell the shape of what {} computes", Self::NAME)))
@@ -180,6 +186,11 @@ macro_rules! ops {
             /// See [`OpDef::derives`].
             pub fn derives(&self, inputs: &Inputs<'_>) -> Option<(usize, usize)> {
                 match self { $(Op::$name(op) => OpDef::derives(op, inputs),)* }
+            }
+
+            /// See [`OpDef::flops`].
+            pub fn flops(&self, inputs: &[Option<TensorInfo>], outputs: &[TensorInfo]) -> u64 {
+                match self { $(Op::$name(op) => OpDef::flops(op, inputs, outputs),)* }
             }
 
             /// See [`OpDef::run_dynamic`].

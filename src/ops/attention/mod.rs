@@ -25,7 +25,7 @@ mod softmax;
 #[cfg(test)]
 mod tests;
 
-use super::{Inputs, Kernel, OpDef, Prepare, widen};
+use super::{Inputs, Kernel, OpDef, Prepare, TensorInfo, widen};
 use crate::error::{Error, Result};
 use crate::schema;
 use crate::tensor::{DType, Dim, Shape, TensorType};
@@ -148,6 +148,16 @@ impl OpDef for Attention {
             outputs.push(of([batch, heads, queries, &keys])?);
         }
         Ok(outputs)
+    }
+
+    fn flops(&self, inputs: &[Option<TensorInfo>], outputs: &[TensorInfo]) -> u64 {
+        let ([Some(q), Some(k), ..], [y, ..]) = (inputs, outputs) else { return 0 };
+        let sequence = match self.arrangement {
+            Arrangement::HeadsFirst => 2,
+            Arrangement::SequenceFirst => 1,
+        };
+        let past = inputs.get(4).copied().flatten().map_or(0, |past| past.dims[2]);
+        2 * (q.numel() + y.numel()) as u64 * (past + k.dims[sequence]) as u64
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {

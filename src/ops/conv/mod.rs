@@ -13,7 +13,7 @@ mod tests;
 mod winograd;
 
 use super::window::{Window, channels_first, channels_last, spatial};
-use super::{Inputs, Kernel, OpDef, Prepare, activation, widen};
+use super::{Inputs, Kernel, OpDef, Prepare, TensorInfo, activation, widen};
 use crate::cpu::Activation;
 use crate::cpu::conv::ConvShape;
 use crate::error::{Error, Result};
@@ -89,6 +89,12 @@ impl OpDef for Conv {
 
     fn derives(&self, inputs: &Inputs<'_>) -> Option<(usize, usize)> {
         winograd::wanted(self, inputs)
+    }
+
+    fn flops(&self, inputs: &[Option<TensorInfo>], outputs: &[TensorInfo]) -> u64 {
+        let ([_, Some(w), ..], [y, ..]) = (inputs, outputs) else { return 0 };
+        // Each output element takes all weights of its channel.
+        2 * y.numel() as u64 * w.dims[1..].iter().product::<usize>() as u64
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {

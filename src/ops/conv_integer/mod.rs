@@ -7,7 +7,7 @@ mod tests;
 
 use super::matmul_integer::check_bytes;
 use super::window::Window;
-use super::{Conv, Inputs, Kernel, OpDef, Prepare, centered};
+use super::{Conv, Inputs, Kernel, OpDef, Prepare, TensorInfo, centered};
 use crate::error::{Error, Result};
 use crate::schema;
 use crate::tensor::{DType, Dim, Dims, TensorType};
@@ -57,6 +57,10 @@ impl OpDef for ConvInteger {
             }
         }
         Ok(vec![TensorType::new(DType::I32, shape)])
+    }
+
+    fn flops(&self, inputs: &[Option<TensorInfo>], outputs: &[TensorInfo]) -> u64 {
+        self.conv().flops(inputs, outputs)
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {

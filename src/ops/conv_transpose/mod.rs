@@ -13,7 +13,7 @@ mod tests;
 
 use super::conv::check_bias;
 use super::window::{Window, channels_last};
-use super::{Inputs, Kernel, OpDef, Prepare, activation, widen};
+use super::{Inputs, Kernel, OpDef, Prepare, TensorInfo, activation, widen};
 use crate::cpu::Activation;
 use crate::error::{Error, Result};
 use crate::schema;
@@ -80,6 +80,12 @@ impl OpDef for ConvTranspose {
         let shape = self.output(&inputs.get(0)?.shape, &inputs.get(1)?.shape)?;
         check_bias(inputs, 2, &shape)?;
         Ok(vec![TensorType::new(dtype, shape)])
+    }
+
+    fn flops(&self, inputs: &[Option<TensorInfo>], _outputs: &[TensorInfo]) -> u64 {
+        let [Some(x), Some(w), ..] = inputs else { return 0 };
+        // Each input pixel is multiplied with all weights.
+        2 * x.dims[..x.dims.len() - 1].iter().product::<usize>() as u64 * w.numel() as u64
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {

@@ -15,7 +15,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use super::{Inputs, Kernel, OpDef, Prepare, activation};
+use super::{Inputs, Kernel, OpDef, Prepare, TensorInfo, activation};
 use crate::cpu::Activation;
 use crate::error::{Error, Result};
 use crate::schema;
@@ -81,6 +81,15 @@ impl OpDef for MatMul {
             return Err(Error::shape(format!("the residual {} is not of the output's shape {shape}", residual.shape)));
         }
         Ok(vec![TensorType::new(dtype, shape)])
+    }
+
+    fn flops(&self, inputs: &[Option<TensorInfo>], outputs: &[TensorInfo]) -> u64 {
+        let [Some(a), ..] = inputs else { return 0 };
+        let depth = match &a.dims[..] {
+            [.., k, _] if self.transpose_a => *k,
+            dims => dims.last().copied().unwrap_or(0),
+        };
+        2 * outputs.first().map_or(0, TensorInfo::numel) as u64 * depth as u64
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {

@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Inputs, Kernel, MatMul, OpDef, Prepare, centered};
+use super::{Inputs, Kernel, MatMul, OpDef, Prepare, TensorInfo, centered};
 use crate::error::{Error, Result};
 use crate::schema;
 use crate::tensor::{DType, Dim, Dims, Shape, TensorType};
@@ -47,6 +47,10 @@ impl OpDef for MatMulInteger {
             }
         }
         MatMul::default().infer(&Inputs::new(&[Some(&a), Some(&b)]))
+    }
+
+    fn flops(&self, inputs: &[Option<TensorInfo>], outputs: &[TensorInfo]) -> u64 {
+        MatMul::default().flops(inputs, outputs)
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {

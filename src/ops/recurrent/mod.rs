@@ -31,7 +31,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use super::{Inputs, Kernel, OpDef, Prepare, widen};
+use super::{Inputs, Kernel, OpDef, Prepare, TensorInfo, widen};
 use crate::error::{Error, Result};
 use crate::schema;
 use crate::tensor::{DType, Dim, Shape, TensorType};
@@ -194,6 +194,12 @@ impl OpDef for Recurrent {
         let mut outputs = vec![y, state.clone()];
         outputs.extend((self.kind == CellKind::Lstm).then_some(state));
         Ok(outputs)
+    }
+
+    fn flops(&self, inputs: &[Option<TensorInfo>], _outputs: &[TensorInfo]) -> u64 {
+        let [Some(x), Some(w), Some(r), ..] = inputs else { return 0 };
+        // Each step of each sequence takes all weights of its input and of its state.
+        2 * (x.dims[0] * x.dims[1]) as u64 * (w.numel() + r.numel()) as u64
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {

@@ -1,0 +1,117 @@
+//! What the steps of a run took.
+
+use crate::graph::{GraphId, NodeKind, Program};
+use crate::ops::TensorInfo;
+use crate::plan::Segment;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Collects what each step of a run takes; given to the run by [`Control::profile`](super::Control::profile).
+///
+/// It is for one run at a time: runs that share one at the same time spoil each other's figures.
+#[derive(Debug, Default)]
+pub struct Profile(Mutex<Record>);
+
+#[derive(Debug, Default)]
+struct Record {
+    steps: Vec<ProfiledStep>,
+    /// When each phase of the segment that runs began.
+    begun: Vec<Instant>,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug)]
+pub struct ProfiledStep {
+    /// The graph of its node.
+    pub graph: GraphId,
+    /// Index of the node in that graph.
+    pub node: usize,
+    /// Name of the node.
+    pub name: String,
+    /// Name of the operator.
+    pub operator: &'static str,
+    /// Its inputs, None where an optional one is absent.
+    pub inputs: Vec<Option<TensorInfo>>,
+    /// Its outputs.
+    pub outputs: Vec<TensorInfo>,
+    /// From its first part to the end of its last one, on whichever thread.
+    pub time: Duration,
+    /// Floating-point operations of the direct algorithm; 0 for operators that are bound by memory. See
+    /// [`OpDef::flops`](crate::ops::OpDef::flops).
+    pub flops: u64,
+    /// Bytes of inputs, weights as they are packed, and outputs; all of them, also where a step reads a part.
+    pub bytes: u64,
+}
+
+impl Profile {
+    /// The steps so far, in the order in which they ran; a step of a loop's body stands there once for each trip.
+    pub fn steps(&self) -> Vec<ProfiledStep> {
+        self.lock().steps.clone()
+    }
+
+    /// Prepares for a segment of so many phases.
+    pub(super) fn begin(&self, phases: usize) {
+        let mut record = self.lock();
+        record.begun.clear();
+        record.begun.reserve(phases + 1);
+    }
+
+    /// The phase before has ended on all threads, and the next one begins.
+    pub(super) fn mark(&self) {
+        let mut record = self.lock();
+        record.begun.push(Instant::now());
+    }
+
+    /// The segment has ended.
+    pub(super) fn end(&self, program: &Program, graph: GraphId, segment: &Segment) {
+        self.mark();
+        let mut record = self.lock();
+        let mut times = vec![Duration::ZERO; segment.steps.len()];
+        for (phase, begun) in segment.phases.iter().zip(record.begun.windows(2)) {
+            times[phase.step] += begun[1] - begun[0];
+        }
+        for (step, time) in segment.steps.iter().zip(times) {
+            let inputs = step.inputs.iter().map(|input| input.as_ref().map(|input| input.info)).collect();
+            let outputs = step.outputs.iter().map(|output| output.info).collect();
+            let bytes = step.inputs.iter().flatten().chain(&step.outputs).map(|location| location.len as u64).sum();
+            let profiled = ProfiledStep::new(program, (graph, step.node), (inputs, outputs), time);
+            record.steps.push(ProfiledStep { bytes, ..profiled });
+        }
+    }
+
+    /// A node that runs by itself has taken `time`. Control flow does not count: what it runs are steps of their own.
+    pub(super) fn dynamic(
+        &self,
+        program: &Program,
+        (graph, node): (GraphId, usize),
+        (inputs, outputs): (Vec<Option<TensorInfo>>, Vec<TensorInfo>),
+        time: Duration,
+    ) {
+        if matches!(program.graphs[graph.0 as usize].nodes[node].kind, NodeKind::Op(_)) {
+            self.lock().steps.push(ProfiledStep::new(program, (graph, node), (inputs, outputs), time));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ProfiledStep {
+    fn new(
+        program: &Program,
+        (graph, index): (GraphId, usize),
+        (inputs, outputs): (Vec<Option<TensorInfo>>, Vec<TensorInfo>),
+        time: Duration,
+    ) -> ProfiledStep {
+        let node = &program.graphs[graph.0 as usize].nodes[index];
+        let flops = match &node.kind {
+            NodeKind::Op(op) => op.flops(&inputs, &outputs),
+            NodeKind::If { .. } | NodeKind::Loop { .. } => 0,
+        };
+        let tensors = inputs.iter().flatten().chain(&outputs);
+        let bytes = tensors.filter_map(|info| info.byte_len().ok()).map(|n| n as u64).sum();
+        let (name, operator) = (node.name.clone(), node.kind.name());
+        ProfiledStep { graph, node: index, name, operator, inputs, outputs, time, flops, bytes }
+    }
+}
