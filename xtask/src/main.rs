@@ -2,6 +2,7 @@
 //!
 //! The makefile forwards here; how the project is generated, built, linked, installed and checked is written down once, in this crate.
 
+mod bench;
 mod demo;
 mod dist;
 mod header;
@@ -33,6 +34,13 @@ enum Task {
     },
     /// Convert the shipped model, build the C and C++ examples against the installed package and run them
     Demo,
+    /// Measure models beside other runtimes; --help tells how
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// For bench/run.py
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run everything that CI runs
     Test {
         /// Only the stages whose name contains one of these words
@@ -58,6 +66,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().task {
         Task::Dist { prefix } => dist::dist(&prefix),
         Task::Demo => demo::demo(),
+        Task::Bench { arguments } => bench::bench(&arguments),
         Task::Test { only } => test::test(&only),
         Task::Check => test::check(),
         Task::Header { check } => header::header(check),
