@@ -1,9 +1,9 @@
-//! The gang: a fixed set of threads that walks a run's steps together, with barriers between them.
+//! The gang: a fixed set of threads that walks a run's steps together.
 //!
 //! A run has hundreds of steps of a few microseconds each, so handing every step to a work-stealing pool would cost
 //! more than the work. The gang's workers instead enter one loop when it is created and stay: a run publishes one job,
-//! every rank executes it, and the ranks meet at spin barriers in between. Waiting is bounded spinning,
-//! then sleeping, so an idle gang uses no CPU and an oversubscribed machine makes progress.
+//! every rank executes it, and a [`Ledger`] tells them which parts are theirs and when a step is done. Waiting is
+//! bounded spinning, then sleeping, so an idle gang uses no CPU and an oversubscribed machine makes progress.
 //!
 //! A gang never changes results: work is cut into parts by shape alone, and a job sees only how many ranks share those
 //! parts. That is why a busy gang may run a job on its caller alone.
@@ -12,7 +12,8 @@
 
 #![allow(unsafe_code, reason = "workers call a job that borrows from its caller's stack")]
 
-mod barrier;
+mod ledger;
+mod members;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -28,8 +29,10 @@ use std::thread::JoinHandle;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
-use barrier::Barrier;
+use members::Members;
 use wait::{Patience, SPIN_IDLE, Sleepers, lock};
+
+pub use ledger::Ledger;
 
 /// The largest gang that can be asked for.
 pub const MAX_THREADS: usize = 1024;
@@ -54,14 +57,13 @@ struct Crew {
 
 /// One thread's place in a running job.
 ///
-/// It stays on its thread (neither `Send` nor `Sync`): the end of a run is counted by ranks, and a second thread at
-/// this rank's barrier would break the count.
+/// It stays on its thread (neither `Send` nor `Sync`), as what it is to do must be done by one thread.
 pub struct Rank<'a> {
     /// This thread's number, `0..size`; rank 0 is the caller of [`Gang::run`].
     pub index: usize,
     /// How many ranks execute the job: the gang's size, or 1 where the job runs on its caller alone.
     pub size: usize,
-    barrier: Option<(&'a Barrier, &'a Patience)>,
+    others: Option<(&'a Members, &'a Patience)>,
     thread_bound: PhantomData<*const ()>,
 }
 
@@ -85,6 +87,14 @@ impl Gang {
         Ok(Gang { size, shared, crew, process: std::process::id() })
     }
 
+    /// Calls `job` once, on the calling thread, as rank 0 of 1.
+    ///
+    /// Errors: a panic in `job`.
+    pub fn alone(job: &(dyn Fn(&Rank<'_>) + Sync)) -> Result<()> {
+        let rank = Rank { index: 0, size: 1, others: None, thread_bound: PhantomData };
+        catch_unwind(AssertUnwindSafe(|| job(&rank))).map_err(|payload| panic_error(&describe(payload)))
+    }
+
     /// How many ranks a job has when the gang is free, the caller included.
     pub fn size(&self) -> usize {
         self.size
@@ -97,15 +107,14 @@ impl Gang {
     /// inside one of its jobs, `job` is called once, on the calling thread, as rank 0 of 1. A job must therefore do
     /// all its work for any `size`.
     ///
-    /// All ranks must reach the same barriers, so a job must not unwind between them: it catches panics around each
-    /// part itself. A panic that reaches this function all the same takes its rank out of the remaining barriers, so
-    /// that nothing hangs, and becomes the returned error; the job's results are then worthless.
+    /// A job catches the panics of its parts itself. One that reaches this function all the same ends the waiting of the
+    /// other ranks, so that nothing hangs, and becomes the returned error; the job's results are then worthless.
     ///
     /// Errors: a panic in `job`; a call in a forked child, where the workers do not exist (a gang of one has none to
     /// miss).
     pub fn run(&self, job: &(dyn Fn(&Rank<'_>) + Sync)) -> Result<()> {
         if self.crew.is_none() {
-            return run_alone(job);
+            return Gang::alone(job);
         }
         if self.process != std::process::id() {
             return Err(Error::state(
@@ -114,7 +123,7 @@ impl Gang {
             ));
         }
         if self.shared.start.busy.compare_exchange(false, true, Acquire, Relaxed).is_err() {
-            return run_alone(job);
+            return Gang::alone(job);
         }
         let outcome = self.shared.lead(&job);
         self.shared.start.busy.store(false, Release);
@@ -143,19 +152,21 @@ impl std::fmt::Debug for Gang {
 }
 
 impl Rank<'_> {
-    /// Waits until every rank of the job has reached this barrier; what any rank wrote before it is visible to all
-    /// after it.
-    pub fn barrier(&self) {
-        if let Some((barrier, patience)) = self.barrier {
-            barrier.wait(patience);
+    /// Waits until `ready`, which other ranks make true by a `SeqCst` write before they call [`Rank::wake`]; false if one
+    /// of them has left by a panic, so that it may never be.
+    fn wait(&self, ready: impl Fn() -> bool) -> bool {
+        match self.others {
+            Some((members, patience)) => members.wait(patience, ready),
+            None => ready(),
         }
     }
-}
 
-/// Calls `job` as rank 0 of 1.
-fn run_alone(job: Job<'_>) -> Result<()> {
-    let rank = Rank { index: 0, size: 1, barrier: None, thread_bound: PhantomData };
-    catch_unwind(AssertUnwindSafe(|| job(&rank))).map_err(|payload| panic_error(&describe(payload)))
+    /// Lets waiting ranks look again.
+    fn wake(&self) {
+        if let Some((members, _)) = self.others {
+            members.wake();
+        }
+    }
 }
 
 impl Crew {
@@ -201,7 +212,7 @@ struct Shared {
     size: usize,
     patience: Patience,
     start: Start,
-    barrier: Barrier,
+    members: Members,
     /// The first panic of the current run.
     fault: Mutex<Option<String>>,
 }
@@ -232,7 +243,7 @@ impl Shared {
                 job: AtomicPtr::new(std::ptr::null_mut()),
                 sleepers: Sleepers::new(),
             },
-            barrier: Barrier::new(),
+            members: Members::new(),
             fault: Mutex::new(None),
         }
     }
@@ -240,10 +251,10 @@ impl Shared {
     /// Rank 0's side of a run: hands the job out, takes part, waits for the others. The caller holds `busy`.
     fn lead(&self, job: &Job<'_>) -> Result<()> {
         self.start.job.store(std::ptr::from_ref(job).cast_mut().cast(), Relaxed);
-        self.barrier.open(self.size);
+        self.members.open(self.size);
         self.publish();
         self.take_part(0, *job);
-        self.barrier.wait_for_end(&self.patience);
+        self.members.wait_for_end(&self.patience);
         match lock(&self.fault).take() {
             Some(what) => Err(panic_error(&what)),
             None => Ok(()),
@@ -277,12 +288,14 @@ impl Shared {
 
     /// Calls the job as rank `index` and leaves the run, whatever happens in the job.
     fn take_part(&self, index: usize, job: Job<'_>) {
-        let barrier = Some((&self.barrier, &self.patience));
-        let rank = Rank { index, size: self.size, barrier, thread_bound: PhantomData };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| job(&rank))) {
+        let others = Some((&self.members, &self.patience));
+        let rank = Rank { index, size: self.size, others, thread_bound: PhantomData };
+        let panic = catch_unwind(AssertUnwindSafe(|| job(&rank))).err();
+        let by_panic = panic.is_some();
+        if let Some(payload) = panic {
             lock(&self.fault).get_or_insert(describe(payload));
         }
-        self.barrier.leave();
+        self.members.leave(by_panic);
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "all threads of a run share the context's memory, in parts that the plan keeps apart")]
 
 use super::{Executor, Source, Workspace};
-use crate::cpu::parallel::Rank;
+use crate::cpu::parallel::{Gang, Ledger, Rank};
 use crate::error::{Error, Result};
 use crate::graph::GraphId;
 use crate::plan::{Location, PhaseOf, Place, Segment};
@@ -20,6 +20,7 @@ struct Run<'a> {
     results: &'a [OutView<'static>],
     shared: &'a [OutView<'static>],
     scratch: &'a [OutView<'static>],
+    ledger: &'a Ledger,
     failed: AtomicBool,
     error: Mutex<Option<Error>>,
 }
@@ -35,6 +36,7 @@ impl Executor<'_> {
         outputs: &[OutView<'static>],
     ) -> Result<()> {
         workspace.reserve(segment, self.gang.size())?;
+        workspace.ledger.open(self.gang.size());
         bind(segment, workspace, inputs, outputs);
         let run = Run {
             segment,
@@ -42,16 +44,18 @@ impl Executor<'_> {
             results: &workspace.results,
             shared: &workspace.shared,
             scratch: &workspace.scratch_views,
+            ledger: &workspace.ledger,
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
         };
         if let Some(profile) = self.control.profile {
             profile.begin(segment.phases.len());
         }
+        let walk = |rank: &Rank<'_>| self.walk(graph, &run, rank);
         if segment.parallel {
-            self.gang.run(&|rank: &Rank<'_>| self.walk(graph, &run, rank.index, rank.size, &|| rank.barrier()))?;
+            self.gang.run(&walk)?;
         } else {
-            self.walk(graph, &run, 0, 1, &|| ());
+            Gang::alone(&walk)?;
         }
         if let Some(profile) = self.control.profile {
             profile.end(&self.prepared.program, graph, segment);
@@ -59,34 +63,36 @@ impl Executor<'_> {
         run.error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    /// One thread's way through the phases. After a failure the threads still meet at every barrier.
+    /// One thread's way through the phases. After a failure parts are taken, but not run.
     ///
     /// The phases of a step take their parts in turns from the first and from the last, so that each begins with what
     /// the one before has left in the cache.
-    fn walk(&self, graph: GraphId, run: &Run<'_>, rank: usize, ranks: usize, barrier: &dyn Fn()) {
+    fn walk(&self, graph: GraphId, run: &Run<'_>, rank: &Rank<'_>) {
         let (mut step, mut backwards) = (usize::MAX, false);
-        for phase in &run.segment.phases {
+        // Parts before the phase, and those that this rank has finished and not told.
+        let (mut before, mut finished) = (0, 0);
+        for (number, phase) in (1..).zip(&run.segment.phases) {
             (step, backwards) = (phase.step, phase.step == step && !backwards);
-            if phase.barrier {
-                barrier();
+            if phase.waits {
+                run.ledger.finish(rank, std::mem::take(&mut finished), before);
+                if !run.ledger.wait(rank, before) {
+                    return;
+                }
             }
-            if rank == 0 {
+            if rank.index == 0 {
                 self.lead(run);
             }
-            let parts = own_parts(phase.grid.parts(), rank, ranks);
-            for nth in 0..parts.len() {
-                let part = if backwards { parts.end - 1 - nth } else { parts.start + nth };
-                if run.failed.load(Ordering::Relaxed) {
-                    break;
-                }
-                let result = catch_unwind(AssertUnwindSafe(|| run.part(phase, part, rank)));
-                if let Err(e) = result.unwrap_or_else(|panic| Err(panicked(&*panic))) {
-                    let node =
-                        &self.prepared.program.graphs[graph.0 as usize].nodes[run.segment.steps[phase.step].node];
-                    run.fail(e.at_node(&node.name, node.kind.name()));
-                }
+            let parts = phase.grid.parts();
+            if parts > 1 {
+                finished += self.share_parts(graph, run, rank, (number, phase, backwards));
+            } else if parts == 1 && rank.index == 0 {
+                // Stays with one rank, as nothing separates it from phases of one part around it.
+                self.run_part(graph, run, (phase, 0), rank.index);
+                finished += 1;
             }
+            before += parts as u64;
         }
+        run.ledger.finish(rank, finished, before);
     }
 
     /// What rank 0 does when a phase begins.
@@ -98,15 +104,44 @@ impl Executor<'_> {
             profile.mark();
         }
     }
+
+    /// Runs parts of a phase until all are taken: this rank's own, then those that others have not come to. Returns how
+    /// many.
+    fn share_parts(
+        &self,
+        graph: GraphId,
+        run: &Run<'_>,
+        rank: &Rank<'_>,
+        (number, phase, backwards): (u32, &PhaseOf, bool),
+    ) -> u64 {
+        let mut finished = 0;
+        for turn in 0..rank.size {
+            let owner = (rank.index + turn) % rank.size;
+            let share = share(phase.grid.parts(), owner, rank.size);
+            while let Some(nth) = run.ledger.take(owner, number, share.len()) {
+                let part = if backwards { share.end - 1 - nth } else { share.start + nth };
+                self.run_part(graph, run, (phase, part), rank.index);
+                finished += 1;
+            }
+        }
+        finished
+    }
+
+    fn run_part(&self, graph: GraphId, run: &Run<'_>, (phase, part): (&PhaseOf, usize), rank: usize) {
+        if run.failed.load(Ordering::Relaxed) {
+            return;
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| run.part(phase, part, rank)));
+        if let Err(e) = result.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+            let node = &self.prepared.program.graphs[graph.0 as usize].nodes[run.segment.steps[phase.step].node];
+            run.fail(e.at_node(&node.name, node.kind.name()));
+        }
+    }
 }
 
-/// The parts of a phase that a rank runs. A part alone stays with rank 0, where no barrier surrounds it.
-fn own_parts(parts: usize, rank: usize, ranks: usize) -> Range<usize> {
-    match (parts, rank) {
-        (1, 0) => 0..1,
-        (1, _) => 0..0,
-        _ => parts * rank / ranks..parts * (rank + 1) / ranks,
-    }
+/// The parts of a phase that belong to a rank.
+fn share(parts: usize, rank: usize, ranks: usize) -> Range<usize> {
+    parts * rank / ranks..parts * (rank + 1) / ranks
 }
 
 impl Run<'_> {
@@ -117,8 +152,8 @@ impl Run<'_> {
         let scratch = self.scratch[rank];
         // SAFETY: each rank has scratch memory of its own and runs one part at a time.
         let scratch = unsafe { std::slice::from_raw_parts_mut(scratch.as_ptr(), scratch.byte_len()) };
-        // SAFETY: `own_parts` gives each part to one rank; the plan gives the results and the shared workspace memory
-        // that nothing else uses while the step runs; barriers keep steps apart.
+        // SAFETY: the ledger gives each part to one rank; the plan gives the results and the shared workspace memory
+        // that nothing else uses while the step runs; no step begins before the parts of the one before are finished.
         let mut args = unsafe { Args::new(inputs, results, self.shared[phase.step], scratch, phase.grid, part) };
         step.kernel.run(phase.phase, &mut args)
     }

@@ -1,5 +1,6 @@
 //! The memory of one context: what a run writes besides the caller's outputs.
 
+use crate::cpu::parallel::Ledger;
 use crate::error::Result;
 use crate::graph::GraphId;
 use crate::plan::Segment;
@@ -11,6 +12,8 @@ pub struct Workspace {
     pub(super) arena: Option<Buffer>,
     /// Scratch memory of each thread.
     pub(super) scratch: Vec<Buffer>,
+    /// The parts of the segment that runs.
+    pub(super) ledger: Ledger,
     /// Values that outlive a segment, by their index in the graph.
     pub(super) kept: Vec<Option<Buffer>>,
     /// Operands of all steps of the segment that runs; meaningless between runs.

@@ -68,8 +68,8 @@ pub struct PhaseOf {
     pub phase: usize,
     /// How the phase is cut into parts.
     pub grid: Grid,
-    /// Whether all threads must have finished the phase before, before this one begins.
-    pub barrier: bool,
+    /// Whether threads wait until the phases before are done.
+    pub waits: bool,
 }
 
 /// How a segment ends.

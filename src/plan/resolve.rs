@@ -328,13 +328,13 @@ fn evaluate(step: &Step, infos: &[TensorInfo]) -> Result<Vec<Tensor>> {
     execute(&*step.kernel, &views, infos)
 }
 
-/// The phases of all steps; two single-part phases in a row run on the same thread and need no barrier between them.
+/// The phases of all steps; two single-part phases in a row run on the same thread, which waits for nobody between them.
 fn phases(steps: &[Step]) -> Vec<PhaseOf> {
     let mut out: Vec<PhaseOf> = vec![];
     for (i, step) in steps.iter().enumerate() {
         for (phase, grid) in step.kernel.phases().into_iter().enumerate() {
-            let barrier = out.last().is_some_and(|p| p.grid.parts() > 1 || grid.parts() > 1);
-            out.push(PhaseOf { step: i, phase, grid, barrier });
+            let waits = out.last().is_some_and(|p| p.grid.parts() > 1 || grid.parts() > 1);
+            out.push(PhaseOf { step: i, phase, grid, waits });
         }
     }
     out

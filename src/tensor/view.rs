@@ -385,7 +385,7 @@ impl<'a> Args<'a> {
     }
 
     /// The workspace common to all parts and phases of the step, as words that parts exchange small results through. What
-    /// a phase stores, later phases load; relaxed order suffices, as phases are separated by barriers.
+    /// a phase stores, later phases load; relaxed order suffices, as each phase waits for the one before.
     pub fn shared_words(&self) -> &'a [AtomicU64] {
         // SAFETY: the workspace starts on a cache line, outlives 'a and is reached only through these arguments; every
         // bit pattern is a valid word, and atomics may be accessed by all parts at once.

@@ -13,6 +13,25 @@ fn gang(threads: usize) -> Gang {
     Gang::new(threads).expect("a gang starts")
 }
 
+/// A place where all ranks wait for each other: a phase with a part for each of them.
+#[derive(Default)]
+struct Meeting(Ledger);
+
+impl Meeting {
+    fn of(ranks: usize) -> Meeting {
+        let mut meeting = Meeting::default();
+        meeting.0.open(ranks);
+        meeting
+    }
+
+    /// The `nth` meeting of a run, counted from 1; false if somebody will not come.
+    fn meet(&self, rank: &Rank<'_>, nth: usize) -> bool {
+        let all = (nth * rank.size) as u64;
+        self.0.finish(rank, 1, all);
+        self.0.wait(rank, all)
+    }
+}
+
 fn count(ranks: &AtomicUsize) -> usize {
     ranks.load(SeqCst)
 }
@@ -56,20 +75,21 @@ fn absurd_sizes_are_refused() {
 
 /// Each phase reads what other ranks wrote, without atomics' own ordering, in the phase before.
 #[test]
-fn a_barrier_orders_what_the_ranks_write() {
+fn a_phase_sees_what_the_one_before_wrote() {
     const PHASES: usize = 50;
     for size in SIZES {
         let gang = gang(size);
         let cells: Vec<AtomicUsize> = (0..size).map(|_| AtomicUsize::new(0)).collect();
         for _ in 0..20 {
             cells.iter().for_each(|c| c.store(0, Relaxed));
+            let meeting = Meeting::of(size);
             gang.run(&|rank| {
                 for phase in 0..PHASES {
                     let next = cells[(rank.index + 1) % rank.size].load(Relaxed);
                     assert_eq!(next, phase);
-                    rank.barrier();
+                    assert!(meeting.meet(rank, 2 * phase + 1));
                     cells[rank.index].store(phase + 1, Relaxed);
-                    rank.barrier();
+                    assert!(meeting.meet(rank, 2 * phase + 2));
                 }
             })
             .unwrap();
@@ -83,11 +103,13 @@ fn many_tiny_runs() {
     for (size, runs) in [(1, 100_000), (2, 100_000), (3, 20_000), (5, 10_000), (8, 5_000)] {
         let gang = gang(size);
         let total = AtomicUsize::new(0);
+        let mut meeting = Meeting::default();
         for _ in 0..runs {
+            meeting.0.open(size);
             gang.run(&|rank| {
-                rank.barrier();
+                assert!(meeting.meet(rank, 1));
                 total.fetch_add(1, Relaxed);
-                rank.barrier();
+                assert!(meeting.meet(rank, 2));
             })
             .unwrap();
         }
@@ -101,9 +123,9 @@ fn runs_after_pauses_of_any_length() {
     let gang = gang(2);
     for round in 0..400 {
         std::thread::sleep(Duration::from_micros(round));
-        let ranks = AtomicUsize::new(0);
+        let (ranks, meeting) = (AtomicUsize::new(0), Meeting::of(2));
         gang.run(&|rank| {
-            rank.barrier();
+            assert!(meeting.meet(rank, 1));
             ranks.fetch_add(1, Relaxed);
         })
         .unwrap();
@@ -116,13 +138,13 @@ fn runs_after_pauses_of_any_length() {
 fn a_slow_rank_is_waited_for() {
     let gang = gang(3);
     for slow in 0..3 {
-        let arrived = AtomicUsize::new(0);
+        let (arrived, meeting) = (AtomicUsize::new(0), Meeting::of(3));
         gang.run(&|rank| {
             if rank.index == slow {
                 std::thread::sleep(Duration::from_millis(20));
             }
             arrived.fetch_add(1, Relaxed);
-            rank.barrier();
+            assert!(meeting.meet(rank, 1));
             assert_eq!(count(&arrived), 3);
         })
         .unwrap();
@@ -137,13 +159,13 @@ fn callers_share_one_gang() {
         for _ in 0..2 {
             scope.spawn(|| {
                 for _ in 0..20_000 {
-                    let ranks = AtomicUsize::new(0);
-                    let size = AtomicUsize::new(0);
+                    let (ranks, size) = (AtomicUsize::new(0), AtomicUsize::new(0));
+                    let meeting = Meeting::of(2);
                     gang.run(&|rank| {
-                        rank.barrier();
+                        assert!(meeting.meet(rank, 1));
                         size.store(rank.size, Relaxed);
                         ranks.fetch_add(1, Relaxed);
-                        rank.barrier();
+                        assert!(meeting.meet(rank, 2));
                     })
                     .unwrap();
                     assert_eq!(count(&ranks), count(&size));
@@ -161,9 +183,10 @@ fn a_nested_run_stays_on_its_rank() {
     let gang = gang(2);
     let inner = AtomicUsize::new(0);
     gang.run(&|_| {
+        let meeting = Meeting::of(1);
         gang.run(&|rank| {
             assert_eq!((rank.index, rank.size), (0, 1));
-            rank.barrier();
+            assert!(meeting.meet(rank, 1));
             inner.fetch_add(1, Relaxed);
         })
         .unwrap();
@@ -179,9 +202,10 @@ fn a_gang_may_run_inside_another() {
     for _ in 0..1000 {
         outer
             .run(&|_| {
+                let meeting = Meeting::of(2);
                 inner
                     .run(&|rank| {
-                        rank.barrier();
+                        assert!(meeting.meet(rank, 1));
                         calls.fetch_add(1, Relaxed);
                     })
                     .unwrap();
@@ -197,7 +221,8 @@ fn dropping_joins_threads_in_any_state() {
         drop(gang(size)); // not yet started
         for pause in [0, 10, 100, 5000] {
             let gang = gang(size);
-            gang.run(&|rank| rank.barrier()).unwrap();
+            let meeting = Meeting::of(size);
+            gang.run(&|rank| assert!(meeting.meet(rank, 1))).unwrap();
             std::thread::sleep(Duration::from_micros(pause)); // spinning, falling asleep, asleep
         }
     }
@@ -224,23 +249,26 @@ fn a_panic_becomes_an_error_and_hangs_nobody() {
             let gang = gang(size);
             for culprit in 0..size {
                 for at in 0..3 {
-                    let finished = AtomicUsize::new(0);
+                    let (told, meeting) = (AtomicUsize::new(0), Meeting::of(size));
                     let error = gang
                         .run(&|rank| {
                             for phase in 0..3 {
                                 if rank.index == culprit && phase == at {
                                     panic!("on purpose");
                                 }
-                                rank.barrier();
+                                if !meeting.meet(rank, phase + 1) {
+                                    told.fetch_add(1, Relaxed);
+                                    return;
+                                }
                             }
-                            finished.fetch_add(1, Relaxed);
                         })
                         .unwrap_err();
                     assert!(error.to_string().contains("on purpose"), "{error}");
-                    assert_eq!(count(&finished), size - 1);
+                    assert_eq!(count(&told), size - 1);
                 }
             }
-            gang.run(&|rank| rank.barrier()).expect("a gang outlives a panic");
+            let meeting = Meeting::of(size);
+            gang.run(&|rank| assert!(meeting.meet(rank, 1))).expect("a gang outlives a panic");
         }
     });
 }
@@ -256,12 +284,68 @@ fn all_ranks_may_panic() {
     });
 }
 
+/// Every part of every phase is taken once, whatever the ranks' speeds, and none before the phase before is done.
 #[test]
-fn ranks_may_leave_at_different_barriers() {
-    let gang = gang(5);
-    for _ in 0..500 {
-        gang.run(&|rank| (0..rank.index).for_each(|_| rank.barrier())).unwrap();
+fn parts_are_taken_once_and_in_time() {
+    const PHASES: u32 = 40;
+    for (size, parts) in [(1, 3), (2, 7), (3, 2), (5, 24), (8, 64)] {
+        let gang = gang(size);
+        let mut ledger = Ledger::default();
+        for round in 0..20 {
+            ledger.open(size);
+            let taken: Vec<AtomicUsize> = (0..PHASES as usize * parts).map(|_| AtomicUsize::new(0)).collect();
+            let share = |owner: usize| parts * owner / size..parts * (owner + 1) / size;
+            gang.run(&|rank| {
+                for phase in 0..PHASES {
+                    let before = phase as usize * parts;
+                    assert!(ledger.wait(rank, before as u64));
+                    assert!(taken[..before].iter().all(|t| t.load(Relaxed) == 1), "a phase begins too early");
+                    if (rank.index + phase as usize + round).is_multiple_of(7) {
+                        std::thread::yield_now();
+                    }
+                    let mut mine = 0;
+                    for owner in (0..rank.size).map(|turn| (rank.index + turn) % rank.size) {
+                        while let Some(nth) = ledger.take(owner, phase + 1, share(owner).len()) {
+                            taken[before + share(owner).start + nth].fetch_add(1, Relaxed);
+                            mine += 1;
+                        }
+                    }
+                    ledger.finish(rank, mine, (before + parts) as u64);
+                }
+            })
+            .unwrap();
+            assert!(taken.iter().all(|t| t.load(Relaxed) == 1));
+        }
     }
+}
+
+/// A rank that is kept from running holds up nobody.
+#[test]
+fn others_do_the_parts_of_a_rank_that_is_late() {
+    const PARTS: usize = 8;
+    let gang = gang(2);
+    let mut ledger = Ledger::default();
+    ledger.open(2);
+    let (done, late) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+    gang.run(&|rank| {
+        if rank.index == 1 {
+            std::thread::sleep(Duration::from_millis(100));
+            late.store(count(&done), SeqCst);
+        }
+        for phase in 0..5 {
+            assert!(ledger.wait(rank, (phase as usize * PARTS) as u64));
+            let mut mine = 0;
+            for owner in [rank.index, 1 - rank.index] {
+                while ledger.take(owner, phase + 1, PARTS / 2).is_some() {
+                    mine += 1;
+                }
+            }
+            done.fetch_add(mine, SeqCst);
+            ledger.finish(rank, mine as u64, (phase as usize + 1) as u64 * PARTS as u64);
+        }
+    })
+    .unwrap();
+    assert_eq!((count(&done), count(&late)), (5 * PARTS, 5 * PARTS));
 }
 
 /// CPU time this thread has used.
@@ -306,15 +390,16 @@ fn a_forked_child_gets_an_error_and_can_drop_the_gang() {
     // SAFETY: `status` is valid to write to; `child` is this process's own.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
-    gang.run(&|rank| rank.barrier()).unwrap();
+    let meeting = Meeting::of(2);
+    gang.run(&|rank| assert!(meeting.meet(rank, 1))).unwrap();
 }
 
-/// Not a test: prints what a run and a barrier cost, at best and in the median of many batches.
+/// Not a test: prints what a run and the end of a phase cost, at best and in the median of many batches.
 #[test]
 #[ignore = "measures"]
 fn cost() {
     const RUNS: u32 = 400;
-    const BARRIERS: u32 = 20;
+    const MEETINGS: usize = 20;
     for size in [1, 2] {
         let gang = gang(size);
         let time = |job: &(dyn Fn(&Rank<'_>) + Sync)| {
@@ -329,9 +414,18 @@ fn cost() {
             [batches[0], batches[50]]
         };
         let empty = time(&|_| ());
-        let barriers = time(&|rank| (0..BARRIERS).for_each(|_| rank.barrier()));
-        let each = [0, 1].map(|i| barriers[i].saturating_sub(empty[i]) / BARRIERS);
-        println!("{size} threads: empty run {empty:?}, barrier {each:?} (best, median)");
+        let meeting = Meeting::of(size);
+        let met = AtomicUsize::new(0);
+        let meetings = time(&|rank| {
+            // Runs follow one another on one ledger: each begins where the one before has ended.
+            let first = count(&met);
+            (1..=MEETINGS).for_each(|i| assert!(meeting.meet(rank, first + i)));
+            if rank.index == 0 {
+                met.store(first + MEETINGS, SeqCst);
+            }
+        });
+        let each = [0, 1].map(|i| meetings[i].saturating_sub(empty[i]) / MEETINGS as u32);
+        println!("{size} threads: empty run {empty:?}, phase {each:?} (best, median)");
     }
 }
 
