@@ -1,11 +1,12 @@
 # Everything is done by `cargo xtask`; these are the names one types. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench test check header schema
+.PHONY: help build demo bench check-models test check header schema
 
 help:
 	@echo "make build    library, headers and the infer command, installed to dist/"
 	@echo "make demo     build, convert the shipped model, run the C and C++ examples on real images"
 	@echo "make bench    measure models beside other runtimes; make bench ARGS=--help"
+	@echo "make check-models  compare models with what PyTorch computes; make check-models ARGS=--help"
 	@echo "make test     everything that CI runs"
 	@echo "make check    the quick part of it: format, lints, documentation, generated files"
 	@echo "make header   generate include/infer.h"
@@ -14,8 +15,8 @@ help:
 build:
 	cargo xtask dist
 
-bench:
-	cargo xtask bench $(ARGS)
+bench check-models:
+	cargo xtask $@ $(ARGS)
 
 demo test check header schema:
 	cargo xtask $@

@@ -41,6 +41,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Compare models with the outputs that they should have; --help tells how
+    #[command(disable_help_flag = true)]
+    CheckModels {
+        /// For bench/check.py
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run everything that CI runs
     Test {
         /// Only the stages whose name contains one of these words
@@ -67,6 +74,7 @@ fn main() -> ExitCode {
         Task::Dist { prefix } => dist::dist(&prefix),
         Task::Demo => demo::demo(),
         Task::Bench { arguments } => bench::bench(&arguments),
+        Task::CheckModels { arguments } => bench::check_models(&arguments),
         Task::Test { only } => test::test(&only),
         Task::Check => test::check(),
         Task::Header { check } => header::header(check),
