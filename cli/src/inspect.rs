@@ -123,6 +123,10 @@ impl Report {
             }
             Err(error) => line("memory", &format!("not planned: {error}")),
         }
+        if self.model.rearranged_bytes() > 0 {
+            let bytes = output::bytes(self.model.rearranged_bytes() as u64);
+            line("rearranged", &format!("{bytes} of weights, when first needed, for all runs"));
+        }
         let total: usize = self.operators.iter().map(|(_, count)| count).sum();
         let each: Vec<_> = self.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
         line("operations", &format!("{total}: {}", each.join(", ")));
@@ -148,6 +152,7 @@ impl Report {
             "file_bytes": self.header.file_len,
             "graph_bytes": self.header.graph.len(),
             "producer": program.producer,
+            "rearranged_bytes": self.model.rearranged_bytes(),
             "inputs": ports(self.model.inputs()),
             "outputs": ports(self.model.outputs()),
             "states": self.model.states().iter().map(state).collect::<Vec<_>>(),

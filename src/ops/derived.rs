@@ -56,9 +56,9 @@ impl Derived {
         copy.clone().filter(|copy| copy.len() == bytes)
     }
 
-    /// Bytes of the copies made so far.
+    /// Bytes of all copies once they are made.
     pub fn bytes(&self) -> usize {
-        self.entries.iter().filter(|e| matches!(e.copy.get(), Some(Some(_)))).map(|e| e.bytes).sum()
+        self.entries.iter().map(|e| e.bytes).sum()
     }
 }
 

@@ -112,6 +112,11 @@ impl Model {
         &self.program.states
     }
 
+    /// Most bytes of weights that kernels will keep rearranged; see [`OpenOptions::weight_memory`].
+    pub fn rearranged_bytes(&self) -> usize {
+        self.derived.bytes()
+    }
+
     /// The graph.
     pub fn program(&self) -> &Program {
         &self.program
