@@ -6,7 +6,7 @@ use infer::error::Result;
 use infer::graph::ValueId;
 use infer::ops::binary::BinaryKind;
 use infer::ops::{Op, Reshape};
-use infer::tensor::Dim;
+use infer::tensor::{Dim, MAX_RANK};
 
 /// The rules of this file.
 pub const RULES: &[Rule] = &[shorten];
@@ -242,11 +242,15 @@ impl Arranged {
         (moves, length + moves)
     }
 
-    /// Emits the tensor: at most a Reshape, a Transpose and a Reshape. None if a shape cannot be expressed.
+    /// Emits the tensor: at most a Reshape, a Transpose and a Reshape. None if a shape cannot be expressed, as where a
+    /// chain cuts the source into more atoms than a tensor has dimensions.
     pub fn emit(&self, r: &mut Rewriter<'_>) -> Result<Option<ValueId>> {
         let route = self.route(r);
         let mut x = self.source;
         if let Some(cut) = &route.cut {
+            if cut.len() > MAX_RANK {
+                return Ok(None);
+            }
             let Some(v) = reshape(r, x, cut)? else { return Ok(None) };
             x = v;
         }

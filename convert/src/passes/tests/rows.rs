@@ -64,3 +64,14 @@ fn parts_of_rows_are_moved_as_they_were() {
     });
     assert!(turned.contains(&"Transpose".to_string()), "{turned:?}");
 }
+
+#[test]
+fn chains_that_need_more_dimensions_than_a_tensor_has_stay() {
+    let nodes = left(|b, x| {
+        let x = b.reshape(x, &[2, 2, 2, 2, 2, 64])?;
+        let x = b.transpose(x, &[4, 3, 2, 1, 0, 5])?;
+        let x = b.reshape(x, &[32, 2, 2, 2, 2, 4])?;
+        b.transpose(x, &[0, 4, 3, 2, 1, 5])
+    });
+    assert_eq!(nodes.iter().filter(|n| *n == "Transpose").count(), 2, "{nodes:?}");
+}
