@@ -56,7 +56,7 @@ impl Profile {
         record.begun.reserve(phases + 1);
     }
 
-    /// The phase before has ended on all threads, and the next one begins.
+    /// The phase before has ended, as rank 0 sees it, and the next one begins.
     pub(super) fn mark(&self) {
         let mut record = self.lock();
         record.begun.push(Instant::now());
