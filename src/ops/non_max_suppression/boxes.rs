@@ -1,5 +1,8 @@
 //! Rectangles and how much they overlap.
 
+/// Rectangles looked at together.
+const LANES: usize = 16;
+
 /// A rectangle as its extent along two axes.
 #[derive(Clone, Copy, Debug)]
 pub struct Rectangle {
@@ -31,5 +34,49 @@ impl Rectangle {
         let common = a * b;
         let union = self.area + other.area - common;
         self.area > 0.0 && other.area > 0.0 && union > 0.0 && common / union > threshold
+    }
+}
+
+/// Rectangles of which one may overlap another too much. Most are far apart, so they are kept by coordinate as well: that
+/// none of [`LANES`] comes near takes a few vector comparisons.
+#[derive(Debug, Default)]
+pub struct Selected {
+    boxes: Vec<Rectangle>,
+    /// Low ends along both axes, then high ends, of [`LANES`] rectangles; infinite where there is none yet.
+    ends: Vec<[[f32; LANES]; 4]>,
+}
+
+impl Selected {
+    /// Adds a rectangle.
+    pub fn push(&mut self, rectangle: Rectangle) {
+        let lane = self.boxes.len() % LANES;
+        if lane == 0 {
+            self.ends.push([[f32::INFINITY; LANES]; 4]);
+        }
+        let Rectangle { low, high, .. } = rectangle;
+        if let Some(ends) = self.ends.last_mut() {
+            ends.iter_mut().zip([low[0], low[1], high[0], high[1]]).for_each(|(lanes, end)| lanes[lane] = end);
+        }
+        self.boxes.push(rectangle);
+    }
+
+    /// Whether any of the rectangles overlaps `other` by more than `threshold`.
+    pub fn any_overlaps(&self, other: &Rectangle, threshold: f32) -> bool {
+        let groups = self.ends.iter().zip(self.boxes.chunks(LANES));
+        groups.into_iter().any(|(ends, boxes)| {
+            other.is_near(ends) && boxes.iter().any(|selected| other.overlaps(selected, threshold))
+        })
+    }
+}
+
+impl Rectangle {
+    /// Whether one of a few rectangles, by their ends as in [`Selected`], may intersect this one. NaN may.
+    fn is_near(&self, [low0, low1, high0, high1]: &[[f32; LANES]; 4]) -> bool {
+        let mut near = [0u32; LANES];
+        for i in 0..LANES {
+            let apart = |axis: usize, low: f32, high: f32| (self.high[axis] <= low) | (high <= self.low[axis]);
+            near[i] = u32::from(!(apart(0, low0[i], high0[i]) | apart(1, low1[i], high1[i])));
+        }
+        near.iter().fold(0, |any, near| any | near) != 0
     }
 }

@@ -15,7 +15,7 @@ use super::{Inputs, Kernel, OpDef, Prepare, Tensor};
 use crate::error::{Error, Result};
 use crate::schema;
 use crate::tensor::{DType, Dim, Element, Shape, TensorType};
-use boxes::Rectangle;
+use boxes::{Rectangle, Selected};
 use std::cmp::Reverse;
 
 /// See the [module](self).
@@ -108,13 +108,14 @@ impl Limits {
         let enough = |score: f32| !score.is_nan() && self.score.is_none_or(|limit| score > limit);
         let mut candidates: Vec<usize> = (0..boxes.len()).filter(|&i| enough(scores[i])).collect();
         candidates.sort_by_key(|&i| Reverse(scores[i].key()));
-        let mut selected: Vec<usize> = vec![];
+        let (mut selected, mut taken) = (vec![], Selected::default());
         for i in candidates {
             if selected.len() >= self.count {
                 break;
             }
-            if !selected.iter().any(|&s| boxes[i].overlaps(&boxes[s], self.overlap)) {
+            if !taken.any_overlaps(&boxes[i], self.overlap) {
                 selected.push(i);
+                taken.push(boxes[i]);
             }
         }
         selected
