@@ -26,6 +26,9 @@ pub(super) struct Dense {
     /// Input rows are copied with their padding, channels last, before the product.
     copy: bool,
     whole_rows: bool,
+    /// Rows of each panel of the weights, and those before the first that is used.
+    panel_rows: usize,
+    unused_rows: usize,
 }
 
 impl Dense {
@@ -35,6 +38,9 @@ impl Dense {
             InputLayout::ChannelsLast { stride } => Some(stride),
             InputLayout::ChannelsFirst => None,
         };
+        let panel_rows = shape.window.taps() * shape.group_in();
+        let (shape, unused_taps) =
+            if stride.is_some() && shape.in_channels >= PANEL { trimmed(shape, output) } else { (*shape, 0) };
         let window = &shape.window;
         let padded = window.pad_begin[2] > 0 || window.pad_end[2] > 0;
         let side_by_side = shape.groups == 1 && window.dilation[2] == 1 && window.kernel[2] > 1;
@@ -46,7 +52,9 @@ impl Dense {
             if whole_rows { (kd * kh, kw * shape.group_in()) } else { (kd * kh * kw, shape.group_in()) };
         let pixels = shape.batch * output.iter().product::<usize>();
         let gemm = Gemm::new(isa, GemmShape { m: pixels, n: shape.group_out(), segments, depth })?;
-        Ok(Dense { isa, shape: *shape, output, gemm, stride, copy, whole_rows })
+        let gemm = gemm.in_panels_of(panel_rows);
+        let unused_rows = unused_taps * shape.group_in();
+        Ok(Dense { isa, shape, output, gemm, stride, copy, whole_rows, panel_rows, unused_rows })
     }
 
     pub fn phases(&self) -> usize {
@@ -84,11 +92,13 @@ impl Dense {
         let ConvShape { groups, input, window, .. } = self.shape;
         let stride = self.stride.unwrap_or(0);
         let (group, part) = (part / self.gemm.parts(), part % self.gemm.parts());
-        let GemmShape { n, segments, depth, .. } = self.gemm.shape();
+        let GemmShape { n, depth, .. } = self.gemm.shape();
         // SAFETY: the offsets are those of the group, inside the operands by the caller's promises; the zeros follow the
         // product's scratch memory.
         unsafe {
-            let weights = args.weights.add(if groups == 1 { 0 } else { group * panels(n) * PANEL * segments * depth });
+            let unused = self.unused_rows * PANEL;
+            let weights =
+                args.weights.add(unused + if groups == 1 { 0 } else { group * panels(n) * PANEL * self.panel_rows });
             let out = shift(&args.output, group * n);
             if window.is_identity() && !self.copy {
                 let rows = StridedRows { data: args.input.add(group * depth), stride };
@@ -218,6 +228,30 @@ impl Gather<'_> {
             }
         }
     }
+}
+
+/// The same convolution without taps at the ends of the window that lie in the padding for all outputs, as those of a
+/// window dilated beyond the input do; and how many taps come before the first that is left. The taps left are
+/// neighbours in the weights.
+fn trimmed(shape: &ConvShape, output: Spatial) -> (ConvShape, usize) {
+    let (mut shape, mut before) = (*shape, 0);
+    for d in 0..3 {
+        let window = &mut shape.window;
+        let (kernel, dilation) = (window.kernel[d], window.dilation[d]);
+        let used = |tap: &usize| !window.inside(d, *tap, shape.input[d], output[d]).is_empty();
+        let (Some(first), Some(last)) = ((0..kernel).find(used), (0..kernel).rfind(used)) else { break };
+        let begin = window.pad_begin[d].checked_sub(first * dilation);
+        let end = window.pad_end[d].checked_sub((kernel - 1 - last) * dilation);
+        let (Some(begin), Some(end)) = (begin, end) else { break };
+        (window.pad_begin[d], window.pad_end[d]) = (begin, end);
+        window.kernel[d] = last + 1 - first;
+        before += first * window.kernel[d + 1..].iter().product::<usize>();
+        if window.kernel[d] > 1 {
+            break;
+        }
+        window.dilation[d] = 1;
+    }
+    (shape, before)
 }
 
 fn unpadded([depth, height, _]: Spatial) -> Spatial {

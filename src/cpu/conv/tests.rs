@@ -219,6 +219,29 @@ fn general_windows() {
 }
 
 #[test]
+fn windows_dilated_beyond_the_input() {
+    let dilated = |d: Spatial, begin: Spatial, end: Spatial| Window {
+        kernel: [1, 3, 3],
+        stride: [1; 3],
+        dilation: d,
+        pad_begin: begin,
+        pad_end: end,
+    };
+    for groups in [1, 2] {
+        for window in [
+            dilated([1, 9, 9], [0, 9, 9], [0, 9, 9]),
+            dilated([1, 9, 2], [0, 9, 2], [0, 9, 2]),
+            dilated([1, 2, 9], [0, 2, 9], [0, 2, 9]),
+            dilated([1, 7, 6], [0, 14, 12], [0, 0, 3]),
+            dilated([1, 9, 9], [0, 9, 9], [0, 7, 9]),
+            dilated([1, 9, 9], [0, 18, 0], [0, 0, 18]),
+        ] {
+            Case::new(2, 40, 36, groups, [1, 6, 5], window).check();
+        }
+    }
+}
+
+#[test]
 fn few_channels_and_channels_first() {
     for ic in [1, 3, 4, 15, 20] {
         for w in [window(3, 1, 1), window(7, 2, 3), window(3, 2, 0), window(4, 4, 0), irregular(), window(1, 1, 0)] {
