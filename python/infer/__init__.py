@@ -180,7 +180,8 @@ class _Call:
     """The C tensors of one run at a time. What stays the same from run to run stays in them."""
 
     def __init__(self, session):
-        self.session = session
+        # Not the session itself, which holds its calls: it would live until the garbage collector comes by.
+        self.handle, self.shapes = session._handle, session._shapes
         self.tensors = _tensors(session.inputs), _tensors(session.outputs)
         self.inputs = [_Input(tensor, port) for tensor, port in zip(self.tensors[0], session.inputs)]
         self.outputs = list(zip(self.tensors[1], session.outputs))
@@ -188,7 +189,7 @@ class _Call:
     def run(self, feed, timeout):
         # Nothing else keeps alive what had to be converted.
         arrays = [slot.set(feed[slot.port.name]) for slot in self.inputs]
-        known = self.session._shapes
+        known = self.shapes
         key = tuple([slot.shape for slot in self.inputs])
         shapes = known.get(key)
         results = shapes and self._run_into(shapes, timeout)
@@ -237,7 +238,7 @@ class _Call:
             size = ctypes.sizeof(_library.RunOptions)
             options = ctypes.byref(_library.RunOptions(struct_size=size, timeout_ns=max(1, int(timeout * 1e9))))
         inputs, outputs = self.tensors
-        status = lib.infer_session_run(self.session._handle, options, inputs, len(inputs), outputs, len(outputs))
+        status = lib.infer_session_run(self.handle, options, inputs, len(inputs), outputs, len(outputs))
         if status == _library.BUFFER_TOO_SMALL:
             return False
         _check(status)

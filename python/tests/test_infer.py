@@ -5,6 +5,7 @@ import pathlib
 import tempfile
 import threading
 import unittest
+import weakref
 
 import numpy as np
 
@@ -108,6 +109,13 @@ class Digits(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertFalse(wrong)
+
+    def test_a_session_ends_with_its_last_reference(self):
+        session = infer.Session(self.path, threads=1)
+        session.run({"image": self.images[:2]})
+        watched = weakref.ref(session)
+        del session
+        self.assertIsNone(watched())
 
     def test_the_file_may_be_unlinked(self):
         path = os.path.join(self.folder.name, "gone.infer")
