@@ -3,7 +3,7 @@
 use infer::error::Status;
 use infer::exec::Control;
 use infer::graph::{Constant, Program};
-use infer::model::{ReadOptions, WriteOptions, read, write};
+use infer::model::{ReadOptions, WriteOptions, read, seal, write};
 use infer::ops::{Reshape, Tensor};
 use infer::session::{Context, Input, Model, Output, Session, SessionOptions};
 use infer::tensor::{Blob, DType, Dim, Dims, Shape, TensorType};
@@ -92,6 +92,18 @@ fn what_does_not_fit_is_refused() {
     let (result, info) = run(&[input(DType::F32, &[2, 4])], &mut [0; 31]);
     assert_eq!((result, info.map(|i| i.dims)), (Err(Status::BufferTooSmall), Some(Dims::new(&[4, 2]))));
     assert_eq!(run(&[input(DType::F32, &[2, 4])], &mut [0; 32]).0, Ok(()));
+}
+
+#[test]
+fn files_of_the_future_are_told_apart_from_damage() {
+    for (at, words) in [(0x08, "format version 3"), (0x38, "features 0x2")] {
+        let mut file = bytes(&reshape_model());
+        file[at] ^= 2;
+        seal(&mut file);
+        let error = read(&Blob::copy_of(&file).unwrap(), &ReadOptions { verify_data: true }).unwrap_err();
+        assert_eq!(error.status(), Status::Version);
+        assert!(error.to_string().contains(words), "{error}");
+    }
 }
 
 #[test]
