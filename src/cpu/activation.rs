@@ -1,7 +1,10 @@
 //! The element-wise functions that can end another operation, defined once for every kernel.
 
-use super::math;
 use super::simd::{Machine, Work};
+use super::{Isa, math};
+
+/// Elements that are computed side by side: one or two vectors.
+const BLOCK: usize = 16;
 
 /// A function of one value, applied to a result before it is stored. Slopes and bounds are attributes of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -54,7 +57,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The value at `x`. In a loop, use [`Activation::map`], which chooses the function outside of it.
+    /// The value at `x`. In a loop, use [`Activation::apply_to`], which chooses the function outside of it.
     #[inline(always)]
     pub fn apply<M: Machine>(self, x: f32) -> f32 {
         match self {
@@ -98,14 +101,24 @@ impl Activation {
     }
 
     /// Applies the function to every element.
+    pub fn apply_to(self, isa: Isa, values: &mut [f32]) {
+        self.apply_to_rows(isa, std::iter::once(values));
+    }
+
+    /// Applies the function to every element of each row.
+    #[inline]
+    pub(super) fn apply_to_rows<'a>(self, isa: Isa, rows: impl Iterator<Item = &'a mut [f32]>) {
+        isa.dispatch(Apply(self, rows));
+    }
+
     #[inline(always)]
-    pub fn map<M: Machine>(self, values: &mut [f32]) {
+    fn map<'a, M: Machine>(self, rows: impl Iterator<Item = &'a mut [f32]>) {
         // One loop per function, so that each is vectorised by itself.
         macro_rules! each {
             ($($pattern:pat => $activation:expr),* $(,)?) => {
                 match self {
                     Activation::None => {}
-                    $($pattern => for x in values { *x = $activation.apply::<M>(*x) },)*
+                    $($pattern => for row in rows { in_blocks(row, |x| $activation.apply::<M>(x)) },)*
                 }
             };
         }
@@ -125,6 +138,25 @@ impl Activation {
             Softplus => Softplus,
             Mish => Mish,
         }
+    }
+}
+
+/// Applies a function to every element, in blocks of a few vectors: the last block is filled up, so that there is no
+/// element by itself.
+#[inline(always)]
+fn in_blocks(row: &mut [f32], f: impl Fn(f32) -> f32) {
+    let (blocks, rest) = row.as_chunks_mut::<BLOCK>();
+    for block in blocks {
+        // Stored at once: a function that leaves some elements as they are must not become a masked store.
+        let mut values = *block;
+        values.iter_mut().for_each(|x| *x = f(*x));
+        *block = values;
+    }
+    if !rest.is_empty() {
+        let mut values = [0.0; BLOCK];
+        values[..rest.len()].copy_from_slice(rest);
+        values.iter_mut().for_each(|x| *x = f(*x));
+        rest.copy_from_slice(&values[..rest.len()]);
     }
 }
 
@@ -152,10 +184,10 @@ fn mish<M: Machine>(x: f32) -> f32 {
     low * (n / (n + 2.0))
 }
 
-/// An activation applied to memory, as [`Work`].
-pub struct Apply<'a>(pub Activation, pub &'a mut [f32]);
+/// An activation applied to rows, as [`Work`].
+struct Apply<I>(Activation, I);
 
-impl Work for Apply<'_> {
+impl<'a, I: Iterator<Item = &'a mut [f32]>> Work for Apply<I> {
     type Out = ();
 
     #[inline(always)]
@@ -167,7 +199,6 @@ impl Work for Apply<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::Isa;
 
     #[test]
     fn match_their_definitions() {
@@ -189,7 +220,7 @@ mod tests {
         for isa in Isa::available() {
             for (activation, exact) in cases {
                 let mut ys = xs.clone();
-                isa.dispatch(Apply(activation, &mut ys));
+                activation.apply_to(isa, &mut ys);
                 for (&x, &y) in xs.iter().zip(&ys) {
                     let e = exact(x as f64);
                     assert!(
@@ -209,7 +240,7 @@ mod tests {
                 [None, Relu, Clip { lo: -1.0, hi: 6.0 }, LeakyRelu { alpha: 0.1 }, Elu { alpha: 1.0 }, HardSwish, Mish]
             {
                 let mut ys = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY];
-                isa.dispatch(Apply(activation, &mut ys));
+                activation.apply_to(isa, &mut ys);
                 assert!(ys[0].is_nan() && !ys[1].is_nan() && !ys[2].is_nan(), "{isa} {activation:?}: {ys:?}");
             }
         }

@@ -28,15 +28,22 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
-/// Splits e^x, |x| <= 105, into (e^r - 1, n) with e^x = e^r · 2^n and |r| <= ln 2 / 2.
+/// e^(`sign` · x) · 2^`shift` for |x| <= 105 and a sign of ±1, in parts `(r, q, scale, n)`: (1 + r · q) · scale, where
+/// 1 + r · q = e^(±r), |r| <= ln 2 / 2, and scale = 2^(n + `shift`), if that has an exponent of -127 (for which it is 0) to
+/// 127.
 #[inline(always)]
-fn reduce<M: Machine>(x: f32) -> (f32, i32) {
-    let shifted = M::mul_add(x, std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    let r = M::mul_add(n, -LN2_LOW, M::mul_add(n, -LN2_HIGH, x));
-    let tail = polynomial::<M, 5>(r, [0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_711, 0.001_381_461]);
-    let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
-    (M::mul_add(tail, r * r, r), n)
+fn reduce<M: Machine>(x: f32, sign: f32, shift: i32) -> (f32, f32, f32, i32) {
+    // The low bits of the sum are the biased exponent of the scale.
+    let round = ROUND + (127 + shift) as f32;
+    let shifted = M::mul_add(x, sign * std::f32::consts::LOG2_E, round);
+    let n = shifted - round;
+    let r = M::mul_add(n, -sign * LN2_LOW, M::mul_add(n, -sign * LN2_HIGH, x));
+    let q = polynomial::<M, 6>(
+        r,
+        [sign, 0.499_999_94, sign * 0.166_665_21, 0.041_668_39, sign * 0.008_368_745, 0.001_381_454],
+    );
+    let n = (shifted.to_bits() as i32).wrapping_sub(round.to_bits() as i32);
+    (r, q, f32::from_bits(shifted.to_bits() << 23), n)
 }
 
 /// e^x. Overflows to infinity, underflows gradually to zero.
@@ -44,11 +51,23 @@ fn reduce<M: Machine>(x: f32) -> (f32, i32) {
 pub fn exp<M: Machine>(x: f32) -> f32 {
     let x = if x < -105.0 { -105.0 } else { x };
     let x = if x > 89.0 { 89.0 } else { x };
-    let (tail, n) = reduce::<M>(x);
-    let value = tail + 1.0;
+    let (r, q, _, n) = reduce::<M>(x, 1.0, 0);
     // 2^n in two factors, as n runs from -151 to 128.
     let half = n >> 1;
-    value * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+    M::mul_add(r, q, 1.0) * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+/// 2^x for x <= 127.4: the weights of a softmax. Below 2^-126.5 the result is 0.
+#[inline(always)]
+pub fn exp2_weight<M: Machine>(x: f32) -> f32 {
+    let x = if x < -127.0 { -127.0 } else { x };
+    let shifted = x + (ROUND + 127.0);
+    let fraction = x - (shifted - (ROUND + 127.0));
+    let value = polynomial::<M, 6>(
+        fraction,
+        [1.000_000_1, 0.693_146_94, 0.240_221_2, 0.055_507_13, 0.009_675_542, 0.001_327_647_2],
+    );
+    value * f32::from_bits(shifted.to_bits() << 23)
 }
 
 /// e^x - 1, accurate near zero, for x <= 88.
@@ -57,9 +76,8 @@ pub fn expm1<M: Machine>(x: f32) -> f32 {
     // Below this the result is -1 in f32.
     let x = if x < -18.0 { -18.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
-    let (tail, n) = reduce::<M>(x);
-    let scale = power_of_two(n);
-    M::mul_add(tail, scale, scale - 1.0)
+    let (r, q, scale, _) = reduce::<M>(x, 1.0, 0);
+    M::mul_add(r * q, scale, scale - 1.0)
 }
 
 /// ln((1 + s) / (1 - s)) for |s| <= 1/3.
@@ -94,12 +112,25 @@ pub fn softplus<M: Machine>(x: f32) -> f32 {
     if x.is_nan() { x } else { value }
 }
 
+/// Below this the sigmoid function is 0 in f32.
+const SIGMOID_LOW: f32 = -105.0;
+
 /// 1 / (1 + e^-x).
 #[inline(always)]
 pub fn sigmoid<M: Machine>(x: f32) -> f32 {
-    let z = exp::<M>(-x.abs());
-    let numerator = if x < 0.0 { z } else { 1.0 };
-    numerator / (1.0 + z)
+    sigmoid_above::<M>(if x < SIGMOID_LOW { SIGMOID_LOW } else { x })
+}
+
+/// The sigmoid function of x >= [`SIGMOID_LOW`].
+#[inline(always)]
+fn sigmoid_above<M: Machine>(x: f32) -> f32 {
+    // Beyond 17 the result is 1; the scale does not underflow up to here.
+    let x = if x > 60.0 { 60.0 } else { x };
+    // Numerator and denominator are scaled so that e^105 does not overflow.
+    const SHIFT: i32 = -32;
+    const ONE: f32 = 1.0 / (1u64 << -SHIFT) as f32;
+    let (r, q, scale, _) = reduce::<M>(x, -1.0, SHIFT);
+    ONE / M::mul_add(M::mul_add(r, q, 1.0), scale, ONE)
 }
 
 /// The hyperbolic tangent.
@@ -140,23 +171,34 @@ fn limit_to_one(x: f32) -> f32 {
 #[inline(always)]
 pub fn silu<M: Machine>(x: f32) -> f32 {
     // The limit at minus infinity is zero, where the product is not a number.
-    let x = if x == f32::NEG_INFINITY { f32::MIN } else { x };
-    x * sigmoid::<M>(x)
+    let x = if x < SIGMOID_LOW { SIGMOID_LOW } else { x };
+    x * sigmoid_above::<M>(x)
 }
 
 /// x · Φ(x) by the error function, as Hendrycks and Gimpel define GELU (arXiv 1606.08415).
 #[inline(always)]
 pub fn gelu<M: Machine>(x: f32) -> f32 {
-    let x = if x == f32::NEG_INFINITY { f32::MIN } else { x };
-    0.5 * x * (1.0 + erf::<M>(x * std::f32::consts::FRAC_1_SQRT_2))
+    // Beyond this Φ is 0 or 1 within the error of the fit, which is absolute: Φ = 1/2 + x · P(x²) / Q(x²).
+    let x = if x < -5.5 { -5.5 } else { x };
+    let y = if x > 5.5 { 5.5 } else { x };
+    let z = y * y;
+    let p = polynomial::<M, 6>(
+        z,
+        [0.398_942_23, 0.033_850_718, 0.004_677_118, 1.688_026_8e-4, 6.351_662_7e-6, 2.274_908e-8],
+    );
+    let q = polynomial::<M, 6>(z, [1.0, 0.251_517_1, 0.028_644_705, 0.001_884_316_4, 7.363_855e-5, 1.197_461_8e-6]);
+    let half = y * p / q;
+    // At minus infinity the result is exactly zero.
+    x * (0.5 + if half < -0.5 { -0.5 } else { half })
 }
 
 /// GELU with Φ approximated by a hyperbolic tangent, 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))).
 #[inline(always)]
 pub fn gelu_tanh<M: Machine>(x: f32) -> f32 {
-    let x = if x == f32::NEG_INFINITY { f32::MIN } else { x };
-    let inner = 0.797_884_6 * x * M::mul_add(0.044_715 * x, x, 1.0);
-    0.5 * x * (1.0 + tanh::<M>(inner))
+    // Below this the result is 0, and the sigmoid function of (1 + tanh(y)) / 2 = sigmoid(2 y) as well.
+    let x = if x < -10.7 { -10.7 } else { x };
+    let double = x * M::mul_add(1.595_769_1 * 0.044_715 * x, x, 1.595_769_1);
+    x * sigmoid_above::<M>(double)
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ wrapping! { i32, i64 }
 impl Arith for f32 {
     #[inline(always)]
     fn activate<M: Machine>(activation: Activation, values: &mut [Self]) {
-        activation.map::<M>(values);
+        activation.apply_to(M::ISA, values);
     }
 
     #[inline(always)]

@@ -96,7 +96,7 @@ impl Work for Part<'_> {
                 for pixel in (whole..pairs).step_by(2) {
                     line.interior::<M, 2>(pixel, &channels);
                 }
-                finish_rows::<M>(&args.output, first..first + output[2], channels.clone());
+                finish_rows(M::ISA, &args.output, first..first + output[2], channels.clone());
             }
         }
     }

@@ -95,7 +95,7 @@ impl Work for Part<'_> {
                         line.block::<M::Vector, PIXELS>(pixel, &lanes, 0..window.kernel[2]);
                     }
                 }
-                finish_rows::<M>(&args.output, first..first + output[2], channels.clone());
+                finish_rows(M::ISA, &args.output, first..first + output[2], channels.clone());
             }
         }
     }

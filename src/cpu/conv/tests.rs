@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::cpu::Activation;
-use crate::cpu::activation::Apply;
 use crate::cpu::gemm::panels;
 use crate::cpu::gemm::tests::{Random, isas};
 use std::ptr;
@@ -123,7 +122,7 @@ impl Case {
                     (sums[oc] + bias as f64 + residual as f64) as f32
                 })
                 .collect();
-            Isa::Scalar.dispatch(Apply(self.activation, &mut row));
+            self.activation.apply_to(Isa::Scalar, &mut row);
             let got = &c[pixel * out_stride..][..out_stride];
             for (oc, (got, expected)) in got.iter().zip(&row).enumerate() {
                 let tolerance = 2e-6 * (k as f32).sqrt().max(4.0) * if self.winograd { 4.0 } else { 1.0 };

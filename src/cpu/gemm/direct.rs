@@ -163,7 +163,7 @@ impl Columns<'_> {
                 *sum += bias;
             }
         }
-        activation.map::<M>(sums);
+        activation.apply_to(M::ISA, sums);
     }
 }
 

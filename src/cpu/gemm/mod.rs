@@ -22,7 +22,6 @@ pub(crate) mod tests;
 
 use super::activation::Activation;
 use super::parts::{Split, even};
-use super::simd::{Machine, Work};
 use super::{Isa, scratch};
 use crate::error::{Error, Result};
 use kernel::{Micro, PANEL, Tile};
@@ -270,9 +269,9 @@ impl Gemm {
                 self.micro.tiles[tile_rows.len() - 1][group - 1](&t);
             }
         }
-        if pass.last && out.activation.bounds().is_none() {
+        if pass.last {
             // SAFETY: these columns of C belong to this part.
-            self.micro.isa.dispatch(Finish { out, rows: rows.clone(), columns: column..column + cols });
+            unsafe { finish_rows(self.micro.isa, out, rows.clone(), column..column + cols) };
         }
     }
 }
@@ -327,36 +326,18 @@ impl Pass {
     }
 }
 
-/// Applies what is left of an activation, as [`Work`].
-struct Finish<'a> {
-    out: &'a Output,
-    rows: Range<usize>,
-    columns: Range<usize>,
-}
-
-impl Work for Finish<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<M: Machine>(self) {
-        // SAFETY: the block belongs to the part that made this.
-        unsafe { finish_rows::<M>(self.out, self.rows, self.columns) }
-    }
-}
-
 /// Applies the activation to a block of C while it is in cache, unless it only clips: that is done when C is stored.
 ///
 /// # Safety
 /// The block of C exists and belongs to the caller.
-#[inline(always)]
-pub(super) unsafe fn finish_rows<M: Machine>(out: &Output, rows: Range<usize>, columns: Range<usize>) {
+pub(super) unsafe fn finish_rows(isa: Isa, out: &Output, rows: Range<usize>, columns: Range<usize>) {
     if out.activation.bounds().is_some() {
         return;
     }
-    for row in rows {
-        // SAFETY: the caller's promise.
-        let values =
-            unsafe { std::slice::from_raw_parts_mut(out.data.add(row * out.stride + columns.start), columns.len()) };
-        out.activation.map::<M>(values);
-    }
+    let block = rows.map(|row| {
+        let first = out.data.wrapping_add(row * out.stride + columns.start);
+        // SAFETY: the caller's promise; rows do not overlap.
+        unsafe { std::slice::from_raw_parts_mut(first, columns.len()) }
+    });
+    out.activation.apply_to_rows(isa, block);
 }

@@ -1,7 +1,6 @@
 //! Every micro-kernel of the list against three plain loops.
 
 use super::*;
-use crate::cpu::activation::Apply;
 use kernel::F32;
 
 /// Repeatable values in [-1, 1).
@@ -98,7 +97,7 @@ impl Case {
                     (sum + bias + residual) as f32
                 })
                 .collect();
-            Isa::Scalar.dispatch(Apply(self.activation, &mut row));
+            self.activation.apply_to(Isa::Scalar, &mut row);
             for j in 0..n {
                 let (got, expected) = (c[i * ldc + j], row[j]);
                 let tolerance = 2e-6 * (k as f32).sqrt().max(4.0);

@@ -2,7 +2,6 @@
 
 use super::cpu::Plan;
 use super::functions::Function;
-use crate::cpu::activation::Apply;
 use crate::ops::elementwise::{BLOCK, Half, Lane, block, blocks};
 use crate::ops::{Kernel, kernel};
 use crate::tensor::Element;
@@ -51,7 +50,7 @@ fn rounded<T: Half>(plan: Plan, zip: Zip<f32, f32>) -> Box<dyn Kernel> {
             let a = block((&plan.walk, 0, range.clone()), plan.isa, a, p);
             let b = block((&plan.walk, 1, range), plan.isa, b, q);
             zip(a, b, results);
-            plan.isa.dispatch(Apply(plan.activation, results));
+            plan.activation.apply_to(plan.isa, results);
             T::narrow(plan.isa, results, y);
         }
         Ok(())

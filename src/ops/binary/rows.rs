@@ -2,7 +2,7 @@
 
 use super::cpu::Plan;
 use super::functions::Function;
-use crate::cpu::activation::{Activation, Apply};
+use crate::cpu::Activation;
 use crate::cpu::simd::{Machine, Work};
 use crate::ops::elementwise::blocks;
 use crate::ops::{Kernel, Walk, kernel};
@@ -61,7 +61,7 @@ fn activated(plan: Plan, apply: Rowwise<f32>) -> Box<dyn Kernel> {
             let (y, later) = rest.split_at_mut(range.len());
             rest = later;
             apply(&rows, range, a, b, y);
-            rows.plan.isa.dispatch(Apply(rows.plan.activation, y));
+            rows.plan.activation.apply_to(rows.plan.isa, y);
         }
         Ok(())
     })

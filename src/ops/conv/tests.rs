@@ -1,6 +1,5 @@
 use super::*;
 use crate::cpu::Isa;
-use crate::cpu::activation::Apply;
 use crate::cpu::conv::WeightLayout;
 use crate::ops::Tensor;
 use crate::ops::testing::{Random, as_f64, check_optional, check_stored, infer_error};
@@ -151,7 +150,7 @@ fn activated(activation: Activation, values: Vec<f64>) -> Vec<f64> {
         return values;
     }
     let mut rounded: Vec<f32> = values.iter().map(|&x| x as f32).collect();
-    Isa::Scalar.dispatch(Apply(activation, &mut rounded));
+    activation.apply_to(Isa::Scalar, &mut rounded);
     rounded.into_iter().map(f64::from).collect()
 }
 

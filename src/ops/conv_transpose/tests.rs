@@ -1,6 +1,5 @@
 use super::*;
 use crate::cpu::Isa;
-use crate::cpu::activation::Apply;
 use crate::ops::Tensor;
 use crate::ops::elementwise::Number;
 use crate::ops::testing::{Random, as_f64, check_optional, infer_error};
@@ -80,7 +79,7 @@ impl Case {
         }
         if self.op.activation != Activation::None {
             let mut rounded: Vec<f32> = y.iter().map(|&x| x as f32).collect();
-            Isa::Scalar.dispatch(Apply(self.op.activation, &mut rounded));
+            self.op.activation.apply_to(Isa::Scalar, &mut rounded);
             y = rounded.into_iter().map(f64::from).collect();
         }
         (dims, y)

@@ -211,6 +211,6 @@ impl Work for FinishPart<'_, '_, '_> {
         if let Some(residual) = args.optional::<f32>(3) {
             values.iter_mut().zip(&residual[rows]).for_each(|(x, r)| *x += r);
         }
-        activation.map::<M>(values);
+        activation.apply_to(M::ISA, values);
     }
 }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::cpu::activation::Apply;
 use crate::cpu::gemm::{Matrix, pack, packed_len, panels};
 use crate::cpu::{Activation, Isa};
 use crate::ops::Tensor;
@@ -50,7 +49,7 @@ fn reference(op: &MatMul, inputs: &[Option<&Tensor>]) -> (Vec<usize>, Vec<f64>) 
     let mut out: Vec<f64> = (0..dims.iter().product()).map(element).collect();
     if op.activation != Activation::None {
         let mut rounded: Vec<f32> = out.iter().map(|&x| x as f32).collect();
-        Isa::Scalar.dispatch(Apply(op.activation, &mut rounded));
+        op.activation.apply_to(Isa::Scalar, &mut rounded);
         out = rounded.iter().map(|&x| x.into()).collect();
     }
     (dims.to_vec(), out)

@@ -1,6 +1,5 @@
 //! The functions of recurrent gates: those that end other operators, and a few that only cells use.
 
-use crate::cpu::activation::Apply;
 use crate::cpu::{Activation, Isa};
 use crate::error::Result;
 use crate::ops::activation;
@@ -77,14 +76,14 @@ impl Function {
     #[inline(never)]
     pub fn map(self, isa: Isa, values: &mut [f32]) {
         match self {
-            Function::Common(common) => isa.dispatch(Apply(common, values)),
+            Function::Common(common) => common.apply_to(isa, values),
             Function::Affine { alpha, beta } => values.iter_mut().for_each(|x| *x = alpha * *x + beta),
             Function::ThresholdedRelu { alpha } => {
                 values.iter_mut().for_each(|x| *x = if *x < alpha { 0.0 } else { *x });
             }
             Function::ScaledTanh { alpha, beta } => {
                 values.iter_mut().for_each(|x| *x *= beta);
-                isa.dispatch(Apply(Activation::Tanh, values));
+                Activation::Tanh.apply_to(isa, values);
                 values.iter_mut().for_each(|x| *x *= alpha);
             }
             Function::Softsign => values.iter_mut().for_each(|x| *x /= 1.0 + x.abs()),

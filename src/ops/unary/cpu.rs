@@ -1,7 +1,6 @@
 //! Element by element: vector code for f32, f16 and bf16 by way of it, definitions for the rest.
 
 use super::{Unary, UnaryKind};
-use crate::cpu::activation::Apply;
 use crate::cpu::simd::{Machine, Work};
 use crate::cpu::{Isa, math};
 use crate::ops::elementwise::{BLOCK, Flat, Half, Number, blocks};
@@ -117,7 +116,7 @@ impl Work for Map<'_> {
     #[inline(always)]
     fn run<M: Machine>(self) {
         if let Some(activation) = self.op.activation() {
-            return Apply(activation, self.values).run::<M>();
+            return activation.apply_to(M::ISA, self.values);
         }
         let (alpha, beta) = (self.op.alpha, self.op.beta);
         macro_rules! each {

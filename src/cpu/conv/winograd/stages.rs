@@ -196,7 +196,7 @@ impl ToOutput {
         for i in 0..rows {
             let first = first + i * width;
             // SAFETY: the caller's promises.
-            unsafe { finish_rows::<M>(&self.args.output, first..first + columns, self.columns.clone()) };
+            unsafe { finish_rows(M::ISA, &self.args.output, first..first + columns, self.columns.clone()) };
         }
     }
 }
