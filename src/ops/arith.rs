@@ -202,10 +202,10 @@ pub fn add_scaled<T: Real, M: Machine>(sums: &mut [T], factor: T, x: &[T]) {
     }
 }
 
-/// Folds all lanes, halving their number.
+/// Folds all lanes, halving their number, which is a power of two.
 #[inline(always)]
-fn tree<T: Real>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
-    let mut width = LANES / 2;
+pub fn tree<T: Copy, const N: usize>(mut lanes: [T; N], join: impl Fn(T, T) -> T) -> T {
+    let mut width = N / 2;
     while width > 0 {
         for i in 0..width {
             lanes[i] = join(lanes[i], lanes[i + width]);

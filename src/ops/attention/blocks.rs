@@ -2,14 +2,16 @@
 //! Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135), so that scores stay in cache.
 //!
 //! Phases: past and new keys and values are joined, if they are two; they are packed, once for all heads that share them;
-//! then blocks of queries of these heads, as one matrix. Blocks of keys that no query of a block sees are left out.
+//! then blocks of queries of these heads, as one matrix. Where there are many heads, each is a part of its own, which packs
+//! what it needs itself, into memory that stays in cache. Blocks of keys that no query of a block sees are left out.
 #![allow(unsafe_code, reason = "calls the matrix product driver on rows of which heads may be interleaved")]
 
 use super::cache::Cache;
-use super::shape::{Problem, Strides};
+use super::shape::{MaskRow, Problem, Strides};
 use super::{Attention, softmax};
 use crate::cpu::Isa;
 use crate::cpu::gemm::{Gemm, GemmShape, Matrix, Output, Rows, StridedRows, pack, panels};
+use crate::cpu::math::exp2_weight;
 use crate::cpu::simd::{Machine, Work};
 use crate::error::Result;
 use crate::ops::{Kernel, Prepare};
@@ -22,6 +24,8 @@ const QUERIES: usize = 64;
 const KEYS: usize = 512;
 /// Queries (of all heads that share keys) below which packing keys and values would cost more than it saves.
 const FEWEST: usize = 8;
+/// Heads (with keys of their own, of all images) from which on each is a part.
+const MANY_HEADS: usize = 12;
 /// Elements packed, and multiply-adds, worth a part of their own.
 const PACK_GRAIN: usize = 32 * 1024;
 const GRAIN: usize = 128 * 1024;
@@ -33,6 +37,8 @@ struct Blocks {
     /// Blocks of the queries that share keys, and the queries of each, the last one excepted.
     blocks: usize,
     rows: usize,
+    /// A unit of work is all queries that share keys, not one block of them; it packs keys and values itself.
+    whole: bool,
     phases: Vec<Grid>,
 }
 
@@ -52,9 +58,14 @@ pub fn prepare(op: &Attention, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
     let rows = all.div_ceil(blocks);
     let heads = batch * kv_heads;
     let mut phases: Vec<Grid> = cache.grid().into_iter().collect();
-    phases.push(Grid::by_cost(heads * (panels(keys) + panels(value_size)), PANEL * size.max(keys), PACK_GRAIN));
-    phases.push(Grid::by_cost(heads * blocks, rows * keys * (size + value_size), GRAIN));
-    Ok(Box::new(Blocks { isa: cx.isa, problem, cache, blocks, rows, phases }))
+    let whole = blocks == 1 || heads >= MANY_HEADS;
+    if whole {
+        phases.push(Grid::by_cost(heads, all * keys * (size + value_size), GRAIN));
+    } else {
+        phases.push(Grid::by_cost(heads * (panels(keys) + panels(value_size)), PANEL * size.max(keys), PACK_GRAIN));
+        phases.push(Grid::by_cost(heads * blocks, rows * keys * (size + value_size), GRAIN));
+    }
+    Ok(Box::new(Blocks { isa: cx.isa, problem, cache, blocks, rows, whole, phases }))
 }
 
 impl Kernel for Blocks {
@@ -63,22 +74,23 @@ impl Kernel for Blocks {
     }
 
     fn shared_bytes(&self) -> usize {
-        self.packed() + self.problem.batch * self.problem.kv_heads * self.head_len() * size_of::<f32>()
+        let heads = if self.whole { 0 } else { self.problem.batch * self.problem.kv_heads };
+        self.packed() + heads * self.head_len() * size_of::<f32>()
     }
 
     fn scratch_bytes(&self) -> usize {
-        self.floats() * size_of::<f32>() + self.rows * size_of::<*const f32>()
+        (self.own_len() + self.floats()) * size_of::<f32>() + self.rows * size_of::<*const f32>()
     }
 
     fn run(&self, phase: usize, args: &mut Args<'_>) -> Result<()> {
         let (share, _) = args.ranges();
-        match self.phases.len() - phase {
-            3 => self.cache.join::<f32>(args),
-            2 => share.for_each(|piece| self.pack(piece, args)),
-            _ => {
-                let scratch = args.scratch::<f32>();
-                share.for_each(|unit| self.unit(unit, args, scratch));
-            }
+        if phase + 1 == self.phases.len() {
+            let scratch = args.scratch::<f32>();
+            share.for_each(|unit| self.unit(unit, args, scratch));
+        } else if self.whole || self.phases.len() - phase == 3 {
+            self.cache.join::<f32>(args);
+        } else {
+            share.for_each(|piece| self.pack_shared(piece, args));
         }
         Ok(())
     }
@@ -99,6 +111,11 @@ impl Blocks {
         self.keys_len() + panels(self.problem.value_size) * PANEL * self.problem.keys
     }
 
+    /// Elements of scratch memory for packed keys and values.
+    fn own_len(&self) -> usize {
+        if self.whole { self.head_len() } else { 0 }
+    }
+
     /// Floats of scratch memory: scores, sums of values, maximum and sum of each row. The driver's table follows.
     fn floats(&self) -> usize {
         (self.rows * (self.key_block() + self.problem.value_size + 2)).next_multiple_of(PANEL)
@@ -108,33 +125,63 @@ impl Blocks {
         KEYS.min(self.problem.keys.next_multiple_of(PANEL))
     }
 
-    /// Packs one panel: 16 keys, or 16 columns of all values of a head.
-    fn pack(&self, piece: usize, args: &Args<'_>) {
+    /// Panels of a head: of 16 keys, and of 16 columns of all values.
+    fn pieces(&self) -> usize {
+        panels(self.problem.keys) + panels(self.problem.value_size)
+    }
+
+    /// Where a panel is in the packed keys and values of its head.
+    fn place(&self, piece: usize) -> Range<usize> {
+        let Problem { keys, size, .. } = self.problem;
+        match piece.checked_sub(panels(keys)) {
+            None => piece * PANEL * size..(piece + 1) * PANEL * size,
+            Some(panel) => self.keys_len() + panel * PANEL * keys..self.keys_len() + (panel + 1) * PANEL * keys,
+        }
+    }
+
+    /// Packs a panel of any head into the workspace.
+    fn pack_shared(&self, piece: usize, args: &Args<'_>) {
+        let (head, piece) = (piece / self.pieces(), piece % self.pieces());
+        let place = self.place(piece);
+        let first = self.packed() + (head * self.head_len() + place.start) * size_of::<f32>();
+        // SAFETY: each panel is written by one part.
+        self.pack(head, piece, args, unsafe { args.shared(first, place.len()) });
+    }
+
+    /// Packs a panel of a head.
+    fn pack(&self, head: usize, piece: usize, args: &Args<'_>, to: &mut [f32]) {
         let Problem { keys, size, value_size, kv_heads, .. } = self.problem;
-        let pieces = panels(keys) + panels(value_size);
-        let (head, piece) = (piece / pieces, piece % pieces);
-        let (which, panel, k, start) = match piece.checked_sub(panels(keys)) {
-            None => (0, piece, size, piece * PANEL * size),
-            Some(panel) => (1, panel, keys, self.keys_len() + panel * PANEL * keys),
-        };
+        let (which, panel) = piece.checked_sub(panels(keys)).map_or((0, piece), |panel| (1, panel));
         let (data, strides) = self.cache.rows::<f32>(which, args);
         let data = &data[head / kv_heads * strides.batch + head % kv_heads * strides.head..];
         let from = match which {
-            0 => Matrix { data, k, n: keys, k_stride: 1, n_stride: strides.row },
-            _ => Matrix { data, k, n: value_size, k_stride: strides.row, n_stride: 1 },
+            0 => Matrix { data, k: size, n: keys, k_stride: 1, n_stride: strides.row },
+            _ => Matrix { data, k: keys, n: value_size, k_stride: strides.row, n_stride: 1 },
         };
-        let first = self.packed() + (head * self.head_len() + start) * size_of::<f32>();
-        // SAFETY: each panel is written by one part.
-        pack(&from, panel..panel + 1, unsafe { args.shared(first, k * PANEL) });
+        pack(&from, panel..panel + 1, to);
     }
 
-    /// One block of queries of the heads that share keys.
+    /// A block of queries of the heads that share keys, or all of them.
     fn unit(&self, unit: usize, args: &Args<'_>, scratch: &mut [f32]) {
+        let (own, scratch) = scratch.split_at_mut(self.own_len());
+        if !self.whole {
+            let (head, block) = (unit / self.blocks, unit % self.blocks);
+            let first = self.packed() + head * self.head_len() * size_of::<f32>();
+            // SAFETY: written in the phase before this one.
+            return self.block((head, block), unsafe { args.shared(first, self.head_len()) }, args, scratch);
+        }
+        (0..self.pieces()).for_each(|piece| self.pack(unit, piece, args, &mut own[self.place(piece)]));
+        for block in 0..self.blocks {
+            self.block((unit, block), own, args, scratch);
+        }
+    }
+
+    /// One block of queries of the heads that share keys, which are packed with their values.
+    fn block(&self, (head, block): (usize, usize), packed: &[f32], args: &Args<'_>, scratch: &mut [f32]) {
         let p = &self.problem;
-        let (head, first) = (unit / self.blocks, unit % self.blocks * self.rows);
         let (image, kv_head) = (head / p.kv_heads, head % p.kv_heads);
+        let first = block * self.rows;
         let last = (first + self.rows).min(p.group() * p.queries);
-        let packed = self.packed() + head * self.head_len() * size_of::<f32>();
         let (floats, table) = scratch.split_at_mut(self.floats());
         let (scores, rest) = floats.split_at_mut(self.rows * self.key_block());
         let (sums, states) = rest.split_at_mut(self.rows * p.value_size);
@@ -144,8 +191,7 @@ impl Blocks {
             first_head: kv_head * p.group(),
             rows: first..last.max(first),
             length: p.length(image, args),
-            // SAFETY: written in the phase before this one.
-            packed: unsafe { args.shared(packed, self.head_len()) },
+            packed,
             args,
         };
         block.run(Memory { scores, sums, states, table });
@@ -194,15 +240,15 @@ impl Block<'_, '_> {
         let (maxima, totals) = states.split_at_mut(self.kernel.rows);
         maxima.fill(f32::NEG_INFINITY);
         totals.fill(0.0);
-        sums.fill(0.0);
         for first in (start..visible.end).step_by(KEYS) {
             let keys = first..visible.end.min(first + KEYS);
             self.products(&keys, scores, table);
-            let step = Step { block: self, keys: keys.clone(), scores, sums, maxima, totals };
+            let earlier = (first > start).then_some(&mut *sums);
+            let step = Step { block: self, keys: keys.clone(), scores, sums: earlier, maxima, totals };
             self.kernel.isa.dispatch(step);
-            self.add_values(&keys, scores, sums, table);
+            self.add_values(&keys, first > start, scores, sums, table);
         }
-        self.finish(sums, totals);
+        self.kernel.isa.dispatch(Finish { block: self, sums, totals });
     }
 
     /// Scores of all queries with a block of keys.
@@ -210,7 +256,9 @@ impl Block<'_, '_> {
         let Problem { size, heads, queries, .. } = self.kernel.problem;
         let strides = self.kernel.problem.strides(heads, queries, size);
         let q = &self.args.input::<f32>(0)[self.image * strides.batch..][..strides.batch];
-        let gemm = Gemm::whole(self.kernel.isa, GemmShape::matrix(self.rows.len(), keys.len(), size));
+        // Whole panels: what is beyond the keys is left out later.
+        let shape = GemmShape::matrix(self.rows.len(), keys.len().next_multiple_of(PANEL), size);
+        let gemm = Gemm::whole(self.kernel.isa, shape);
         let b = &self.packed[keys.start * size..self.kernel.keys_len()];
         let out = Output::new(scores.as_mut_ptr(), self.kernel.key_block());
         let a = QueryRows { block: self, q, strides };
@@ -219,33 +267,19 @@ impl Block<'_, '_> {
         unsafe { gemm.run_part(0, &a, b.as_ptr(), &out, table.as_mut_ptr().cast()) };
     }
 
-    /// Adds the values of a block of keys, weighed by what has become of the scores.
-    fn add_values(&self, keys: &Range<usize>, scores: &[f32], sums: &mut [f32], table: &mut [f32]) {
+    /// Sums the values of a block of keys, weighed by what has become of the scores, on top of the sums so far, if there are
+    /// any.
+    fn add_values(&self, keys: &Range<usize>, more: bool, scores: &[f32], sums: &mut [f32], table: &mut [f32]) {
         let Problem { value_size, keys: all, .. } = self.kernel.problem;
         let shape = GemmShape::matrix(self.rows.len(), value_size, keys.len());
         let gemm = Gemm::whole(self.kernel.isa, shape).in_panels_of(all);
         let b = &self.packed[self.kernel.keys_len() + keys.start * PANEL..];
         let a = StridedRows { data: scores.as_ptr(), stride: self.kernel.key_block() };
         let data = sums.as_mut_ptr();
-        let out = Output { residual: data, residual_stride: value_size, ..Output::new(data, value_size) };
-        // SAFETY: as for the products; the residual is the output itself.
+        let residual = if more { data.cast_const() } else { std::ptr::null() };
+        let out = Output { residual, residual_stride: value_size, ..Output::new(data, value_size) };
+        // SAFETY: as for the products; the residual is the output itself or absent.
         unsafe { gemm.run_part(0, &a, b.as_ptr(), &out, table.as_mut_ptr().cast()) };
-    }
-
-    /// Divides by the sums of weights; a query that sees nothing gives zeros.
-    fn finish(&self, sums: &[f32], totals: &[f32]) {
-        let Problem { value_size, heads, queries, .. } = self.kernel.problem;
-        let Strides { batch, head: step, row: width } = self.kernel.problem.strides(heads, queries, value_size);
-        let out = self.args.raw_output(0);
-        for ((row, sum), total) in self.rows.clone().zip(sums.chunks_exact(value_size)).zip(totals) {
-            let (head, query) = self.place(row);
-            let first = self.image * batch + head * step + query * width;
-            assert!((first + value_size) * size_of::<f32>() <= out.byte_len());
-            // SAFETY: inside the output, checked above; every query of every head belongs to one block.
-            let to = unsafe { std::slice::from_raw_parts_mut(out.as_ptr().cast::<f32>().add(first), value_size) };
-            let share = if *total == 0.0 { 0.0 } else { 1.0 / total };
-            to.iter_mut().zip(sum).for_each(|(y, sum)| *y = sum * share);
-        }
     }
 }
 
@@ -270,7 +304,8 @@ struct Step<'k, 'a> {
     block: &'k Block<'k, 'a>,
     keys: Range<usize>,
     scores: &'k mut [f32],
-    sums: &'k mut [f32],
+    /// Sums of the values of earlier keys, if there are any.
+    sums: Option<&'k mut [f32]>,
     maxima: &'k mut [f32],
     totals: &'k mut [f32],
 }
@@ -280,32 +315,80 @@ impl Work for Step<'_, '_> {
 
     #[inline(always)]
     fn run<M: Machine>(self) {
-        let Step { block, keys, scores, sums, maxima, totals } = self;
+        let Step { block, keys, scores, mut sums, maxima, totals } = self;
         let p = &block.kernel.problem;
-        let (scale, softcap) = (p.scale as f32, p.softcap as f32);
-        let stride = block.kernel.key_block();
+        let (stride, width) = (block.kernel.key_block(), keys.len().next_multiple_of(softmax::LANES));
         for (i, row) in block.rows.clone().enumerate() {
-            let scores = &mut scores[i * stride..][..keys.len()];
+            let scores = &mut scores[i * stride..][..width];
             let (head, query) = block.place(row);
             let visible = p.visible(query, block.length);
             let start = visible.start.clamp(keys.start, keys.end);
             let end = visible.end.clamp(start, keys.end);
-            scores[..start - keys.start].fill(0.0);
-            scores[end - keys.start..].fill(0.0);
-            let scores = &mut scores[start - keys.start..end - keys.start];
-            softmax::cap::<f32, M>(scores, scale, softcap);
+            scores[..start - keys.start].fill(f32::NEG_INFINITY);
+            scores[end - keys.start..].fill(f32::NEG_INFINITY);
             let mask = p.mask_row([block.image, head, query], block.args);
-            if !scores.is_empty() {
-                softmax::mask(scores, mask.keys(start..end));
+            let factor = std::f32::consts::LOG2_E
+                * prepare_row::<M>(p, &mut scores[start - keys.start..end - keys.start], mask, start..end);
+            let (max, sum) = softmax::weights::<M>(scores, factor, maxima[i]);
+            if let Some(sums) = &mut sums
+                && max != maxima[i]
+            {
+                let share = exp2_weight::<M>((maxima[i] - max) * factor);
+                totals[i] *= share;
+                sums[i * p.value_size..][..p.value_size].iter_mut().for_each(|x| *x *= share);
             }
-            let (max, sum) = softmax::exponentials::<f32, M>(scores, maxima[i]);
-            if max != maxima[i] {
-                let factor = crate::cpu::math::exp::<M>(maxima[i] - max);
-                totals[i] *= factor;
-                sums[i * p.value_size..][..p.value_size].iter_mut().for_each(|x| *x *= factor);
-                maxima[i] = max;
-            }
+            maxima[i] = max;
             totals[i] += sum;
+        }
+    }
+}
+
+/// Caps and masks the scores of the keys that a query sees; returns the factor by which they remain to be scaled.
+#[inline(always)]
+fn prepare_row<M: Machine>(p: &Problem, scores: &mut [f32], mask: MaskRow<'_, f32>, keys: Range<usize>) -> f32 {
+    let (mut scale, softcap) = (p.scale as f32, p.softcap as f32);
+    // A factor that is not positive would change the order of the scores.
+    if softcap != 0.0 || scale.is_nan() || scale <= 0.0 {
+        softmax::cap::<f32, M>(scores, scale, softcap);
+        scale = 1.0;
+    }
+    let added = matches!(mask, MaskRow::Float(_));
+    if !keys.is_empty() {
+        softmax::mask::<f32, M>(scores, mask.keys(keys), scale);
+    }
+    if added { 1.0 } else { scale }
+}
+
+/// Divides by the sums of weights; a query that sees nothing gives zeros.
+struct Finish<'k, 'a> {
+    block: &'k Block<'k, 'a>,
+    sums: &'k [f32],
+    totals: &'k [f32],
+}
+
+impl Work for Finish<'_, '_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<M: Machine>(self) {
+        let Finish { block, sums, totals } = self;
+        let Problem { value_size, heads, queries, .. } = block.kernel.problem;
+        let Strides { batch, head: step, row: width } = block.kernel.problem.strides(heads, queries, value_size);
+        let out = block.args.raw_output(0);
+        for ((row, sum), total) in block.rows.clone().zip(sums.chunks_exact(value_size)).zip(totals) {
+            let (head, query) = block.place(row);
+            let first = block.image * batch + head * step + query * width;
+            assert!((first + value_size) * size_of::<f32>() <= out.byte_len());
+            // SAFETY: inside the output, checked above; every query of every head belongs to one block.
+            let to = unsafe { std::slice::from_raw_parts_mut(out.as_ptr().cast::<f32>().add(first), value_size) };
+            if *total == 0.0 {
+                to.fill(0.0);
+                continue;
+            }
+            let share = 1.0 / total;
+            for (y, sum) in to.iter_mut().zip(sum) {
+                *y = sum * share;
+            }
         }
     }
 }

@@ -1,8 +1,12 @@
 //! One row of scores.
 
 use super::shape::MaskRow;
+use crate::cpu::math::exp2_weight;
 use crate::cpu::simd::Machine;
-use crate::ops::arith::{Real, largest, sum};
+use crate::ops::arith::{Real, largest, sum, tree};
+
+/// Scores that are handled side by side: rows have a multiple of them in memory.
+pub const LANES: usize = 16;
 
 /// Scales scores and applies the soft cap (0 for none).
 #[inline(always)]
@@ -14,9 +18,10 @@ pub fn cap<T: Real, M: Machine>(scores: &mut [T], scale: T, softcap: T) {
     }
 }
 
-/// Applies a mask of the same length; a removed key has minus infinity, whatever its score.
+/// Applies a mask of the same length; a removed key has minus infinity, whatever its score. Scores are scaled before a mask
+/// is added to them.
 #[inline(always)]
-pub fn mask<T: Real>(scores: &mut [T], mask: MaskRow<'_, T>) {
+pub fn mask<T: Real, M: Machine>(scores: &mut [T], mask: MaskRow<'_, T>, scale: T) {
     let removed = T::from_f64(f64::NEG_INFINITY);
     match mask {
         MaskRow::None => {}
@@ -27,7 +32,7 @@ pub fn mask<T: Real>(scores: &mut [T], mask: MaskRow<'_, T>) {
         }
         MaskRow::Float(bias) => {
             for (s, bias) in scores.iter_mut().zip(bias) {
-                *s = if *bias == removed { removed } else { *s + *bias };
+                *s = if *bias == removed { removed } else { T::mul_add::<M>(*s, scale, *bias) };
             }
         }
     }
@@ -45,4 +50,30 @@ pub fn exponentials<T: Real, M: Machine>(scores: &mut [T], before: T) -> (T, T) 
     }
     scores.iter_mut().for_each(|s| *s = (*s - reference).exponential::<M>());
     (reference, sum(scores))
+}
+
+/// Replaces scores, a multiple of [`LANES`], by `2^(factor · (score - reference))`, where the reference is the larger of
+/// their maximum and `before`. Returns it and the sum. If it is minus infinity, nothing counts, and all become 0.
+#[inline(always)]
+pub fn weights<M: Machine>(scores: &mut [f32], factor: f32, before: f32) -> (f32, f32) {
+    let (blocks, _) = scores.as_chunks_mut::<LANES>();
+    let mut maxima = [before; LANES];
+    for block in blocks.iter() {
+        for i in 0..LANES {
+            maxima[i] = if block[i] > maxima[i] { block[i] } else { maxima[i] };
+        }
+    }
+    let reference = tree(maxima, |a, b| if b > a { b } else { a });
+    if reference == f32::NEG_INFINITY && !blocks.as_flattened().iter().any(|s| s.is_nan()) {
+        blocks.as_flattened_mut().fill(0.0);
+        return (reference, 0.0);
+    }
+    let mut sums = [0.0; LANES];
+    for block in blocks {
+        for i in 0..LANES {
+            block[i] = exp2_weight::<M>((block[i] - reference) * factor);
+            sums[i] += block[i];
+        }
+    }
+    (reference, tree(sums, |a, b| a + b))
 }
