@@ -197,7 +197,7 @@ pub fn gelu<M: Machine>(x: f32) -> f32 {
 pub fn gelu_tanh<M: Machine>(x: f32) -> f32 {
     // Below this the result is 0, and the sigmoid function of (1 + tanh(y)) / 2 = sigmoid(2 y) as well.
     let x = if x < -10.7 { -10.7 } else { x };
-    let double = x * M::mul_add(1.595_769_1 * 0.044_715 * x, x, 1.595_769_1);
+    let double = x * M::mul_add(1.595_769 * 0.044_715 * x, x, 1.595_769);
     x * sigmoid_above::<M>(double)
 }
 
