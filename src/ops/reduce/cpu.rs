@@ -4,18 +4,20 @@
 //! partial sums, so that rounding errors stay small.
 
 use super::ReduceKind;
+use super::slices::Slices;
+use crate::cpu::Isa;
 use crate::cpu::math;
 use crate::cpu::simd::{Machine, Work};
-use crate::cpu::Isa;
 use crate::error::Result;
 use crate::ops::{Kernel, Walk};
 use crate::tensor::{Args, Grid};
+use std::ops::Range;
 
 /// Elements worth a part of their own.
 const GRAIN: usize = 16 * 1024;
 
 /// Columns that a part reduces at a time: their accumulators stay in the L1 cache.
-const COLUMNS: usize = 512;
+pub(super) const COLUMNS: usize = 512;
 
 /// Elements (or rows) in a partial sum.
 const PARTIAL: usize = 1024;
@@ -41,21 +43,26 @@ pub fn prepare(kind: ReduceKind, dims: &[usize], reduced: &[bool], isa: Isa) -> 
     let row_parts = parts.min(rows.max(1));
     let col_parts = parts.div_ceil(row_parts).min(cols.max(1));
     let grid = Grid { rows, cols, row_parts, col_parts };
-    Box::new(ReduceKernel { kind, isa, kept: kept_walk, gone: gone_walk, count, columns, width, grid })
+    let kernel = ReduceKernel { kind, isa, kept: kept_walk, gone: gone_walk, count, columns, width, grid };
+    match Slices::new(kernel, parts) {
+        Ok(slices) => Box::new(slices),
+        Err(kernel) => Box::new(kernel),
+    }
 }
 
-struct ReduceKernel {
-    kind: ReduceKind,
-    isa: Isa,
+/// A reduction of known shape, of which a part has a range of the results.
+pub(super) struct ReduceKernel {
+    pub kind: ReduceKind,
+    pub isa: Isa,
     /// The results, and where the elements of each begin.
-    kept: Walk<1>,
+    pub kept: Walk<1>,
     /// The elements of a result, relative to the first.
     gone: Walk<1>,
-    count: usize,
-    columns: bool,
+    pub count: usize,
+    pub columns: bool,
     /// Results that are neighbours in the input.
-    width: usize,
-    grid: Grid,
+    pub width: usize,
+    pub grid: Grid,
 }
 
 impl Kernel for ReduceKernel {
@@ -97,19 +104,31 @@ impl Work for Reduction<'_> {
     #[inline(always)]
     fn run<M: Machine>(self) {
         match self.kernel.kind {
-            ReduceKind::Sum | ReduceKind::Mean | ReduceKind::LogSum => self.fold::<M, Sum>(),
-            ReduceKind::Prod => self.fold::<M, Prod>(),
-            ReduceKind::Max => self.fold::<M, Max>(),
-            ReduceKind::Min => self.fold::<M, Min>(),
-            ReduceKind::L1 => self.fold::<M, L1>(),
-            ReduceKind::SumSquare | ReduceKind::L2 => self.fold::<M, SumSquare>(),
             ReduceKind::LogSumExp => self.log_sum_exp::<M>(),
+            kind => by_kind!(kind, F => self.fold::<M, F>()),
         }
     }
 }
 
+/// Evaluates an expression with the [`Fold`] of a kind; the logarithm of a sum of exponentials has none.
+macro_rules! by_kind {
+    ($kind:expr, $fold:ident => $value:expr) => {
+        by_kind!(@ $kind, $fold => $value,
+            Sum: Sum | Mean | LogSum | LogSumExp; Prod: Prod; Max: Max; Min: Min; L1: L1; SumSquare: SumSquare | L2;)
+    };
+    (@ $kind:expr, $fold:ident => $value:expr, $($name:ident: $($of:ident)|+;)*) => {
+        match $kind {
+            $($(ReduceKind::$of)|+ => {
+                type $fold = $crate::ops::reduce::cpu::$name;
+                $value
+            })*
+        }
+    };
+}
+pub(super) use by_kind;
+
 /// How elements are combined.
-trait Fold {
+pub(super) trait Fold {
     const INIT: f32;
     fn map(x: f32) -> f32;
     fn join(a: f32, b: f32) -> f32;
@@ -117,7 +136,7 @@ trait Fold {
 
 macro_rules! folds {
     ($($name:ident: $init:expr, $map:expr, $join:expr;)*) => {$(
-        struct $name;
+        pub(super) struct $name;
 
         impl Fold for $name {
             const INIT: f32 = $init;
@@ -150,17 +169,13 @@ impl Reduction<'_> {
         let k = self.kernel;
         if k.columns {
             for (c, out) in self.out.chunks_mut(COLUMNS).enumerate() {
-                fold_columns::<F>(k, self.x.get(c * COLUMNS..).unwrap_or(&[]), out, self.scratch);
+                let x = self.x.get(c * COLUMNS..).unwrap_or(&[]);
+                k.fold_columns::<F>(0..k.count, x, out, &mut self.scratch[2 * COLUMNS..]);
             }
         } else {
             self.out[0] = fold_row::<F>(k, self.x);
         }
-        match k.kind {
-            ReduceKind::Mean => self.out.iter_mut().for_each(|y| *y /= k.count as f32),
-            ReduceKind::L2 => self.out.iter_mut().for_each(|y| *y = y.sqrt()),
-            ReduceKind::LogSum => self.out.iter_mut().for_each(|y| *y = math::log::<M>(*y)),
-            _ => {}
-        }
+        k.finish::<M>(self.out);
     }
 
     /// Largest elements first, then sums of exponentials of the distance from them.
@@ -181,13 +196,13 @@ impl Reduction<'_> {
         }
         for (c, out) in self.out.chunks_mut(COLUMNS).enumerate() {
             let (x, n) = (self.x.get(c * COLUMNS..).unwrap_or(&[]), out.len());
-            fold_columns::<Max>(k, x, out, self.scratch);
+            k.fold_columns::<Max>(0..k.count, x, out, &mut self.scratch[2 * COLUMNS..]);
             let (top, sum) = self.scratch.split_at_mut(COLUMNS);
             let (top, sum) = (&mut top[..n], &mut sum[..n]);
             for i in 0..n {
                 (top[i], sum[i]) = (finite(out[i]), 0.0);
             }
-            for at in k.rows() {
+            for at in k.rows(0..k.count) {
                 let x = &x[at..at + n];
                 for i in 0..n {
                     sum[i] += math::exp::<M>(x[i] - top[i]);
@@ -201,38 +216,49 @@ impl Reduction<'_> {
 }
 
 impl ReduceKernel {
-    /// The offsets of a result's elements, one by one.
+    /// The offsets of some of a result's elements, one by one.
     #[inline(always)]
-    fn rows(&self) -> impl Iterator<Item = usize> {
+    fn rows(&self, elements: Range<usize>) -> impl Iterator<Item = usize> {
         let stride = self.gone.inner_strides()[0];
-        self.gone.runs(0..self.count).flat_map(move |run| (0..run.len).map(move |i| run.at[0] + i * stride))
+        self.gone.runs(elements).flat_map(move |run| (0..run.len).map(move |i| run.at[0] + i * stride))
     }
-}
 
-/// Reduces rows of `out.len()` neighbours into `out`.
-#[inline(always)]
-fn fold_columns<F: Fold>(k: &ReduceKernel, x: &[f32], out: &mut [f32], scratch: &mut [f32]) {
-    let n = out.len();
-    let partial = &mut scratch[2 * COLUMNS..][..n];
-    out.fill(F::INIT);
-    partial.fill(F::INIT);
-    let mut rows = 0;
-    for at in k.rows() {
-        let x = &x[at..at + n];
-        for i in 0..n {
-            partial[i] = F::join(partial[i], F::map(x[i]));
-        }
-        rows += 1;
-        if rows == PARTIAL {
+    /// Reduces `elements` of each of `out.len()` neighbouring results into `out`.
+    #[inline(always)]
+    pub fn fold_columns<F: Fold>(&self, elements: Range<usize>, x: &[f32], out: &mut [f32], scratch: &mut [f32]) {
+        let n = out.len();
+        let partial = &mut scratch[..n];
+        out.fill(F::INIT);
+        partial.fill(F::INIT);
+        let mut rows = 0;
+        for at in self.rows(elements) {
+            let x = &x[at..at + n];
             for i in 0..n {
-                out[i] = F::join(out[i], partial[i]);
-                partial[i] = F::INIT;
+                partial[i] = F::join(partial[i], F::map(x[i]));
             }
-            rows = 0;
+            rows += 1;
+            if rows == PARTIAL {
+                for i in 0..n {
+                    out[i] = F::join(out[i], partial[i]);
+                    partial[i] = F::INIT;
+                }
+                rows = 0;
+            }
+        }
+        for i in 0..n {
+            out[i] = F::join(out[i], partial[i]);
         }
     }
-    for i in 0..n {
-        out[i] = F::join(out[i], partial[i]);
+
+    /// What is done to a result when all elements are in it.
+    #[inline(always)]
+    pub fn finish<M: Machine>(&self, out: &mut [f32]) {
+        match self.kind {
+            ReduceKind::Mean => out.iter_mut().for_each(|y| *y /= self.count as f32),
+            ReduceKind::L2 => out.iter_mut().for_each(|y| *y = y.sqrt()),
+            ReduceKind::LogSum => out.iter_mut().for_each(|y| *y = math::log::<M>(*y)),
+            _ => {}
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod cpu;
 mod plain;
+mod slices;
 #[cfg(test)]
 mod tests;
 

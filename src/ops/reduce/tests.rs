@@ -76,6 +76,20 @@ fn images_and_long_rows() {
 }
 
 #[test]
+fn slices_of_images() {
+    let mut random = Random::new(3);
+    for dims in [[1, 57, 59, 40], [3, 31, 37, 20], [1, 5, 9, 2_000]] {
+        let x = random.tensor_of(&dims, |r| r.range(0.5, 1.5));
+        for kind in [ReduceKind::Mean, ReduceKind::Sum, ReduceKind::L1, ReduceKind::L2, ReduceKind::LogSum] {
+            case(kind, &x, &[1, 2], 1e-6);
+        }
+        case(ReduceKind::SumSquare, &x, &[1, 2], 1e-6);
+        case(ReduceKind::Max, &x, &[1, 2], 0.0);
+        case(ReduceKind::Min, &x, &[1, 2], 0.0);
+    }
+}
+
+#[test]
 fn other_types() {
     let mut random = Random::new(3);
     for dtype in [DType::F64, DType::F16, DType::BF16, DType::I32, DType::I64, DType::I8, DType::U8, DType::U64] {

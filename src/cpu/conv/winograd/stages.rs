@@ -1,7 +1,7 @@
 //! The transforms of all tiles: from the input to matrices, and from matrices to the output.
 
 use super::Planes;
-use super::transform::{IN, OUT, PLANES, input_tile, output_tile};
+use super::transform::{IN, OUT, input_tile, output_tile};
 use crate::cpu::conv::ConvArgs;
 use crate::cpu::conv::depthwise::{UNBOUNDED, store};
 use crate::cpu::conv::shape::{ConvShape, Spatial};
@@ -114,16 +114,10 @@ impl Input {
         for channel in (0..channels).step_by(V::LANES) {
             // SAFETY: the caller's promises; rows of `to` have room for whole vectors.
             unsafe {
-                let mut d = [[V::splat(0.0); IN]; IN];
-                for i in 0..IN {
-                    for j in 0..IN {
-                        d[i][j] = V::load_up_to(pixels[i][j].add(channel), channels - channel);
-                    }
-                }
-                let d = input_tile(d);
-                for p in 0..PLANES {
-                    d[p / IN][p % IN].store(to.add(p * plane + channel));
-                }
+                input_tile::<V>(
+                    |i, j| V::load_up_to(pixels[i][j].add(channel), channels - channel),
+                    |i, j, x| x.store(to.add((i * IN + j) * plane + channel)),
+                );
             }
         }
     }
@@ -181,16 +175,14 @@ impl ToOutput {
             let (channel, n) = (self.columns.start + i, self.columns.len() - i);
             // SAFETY: the caller's promises; rows of `from` have room for whole vectors.
             unsafe {
-                let mut m = [[M::Vector::splat(0.0); IN]; IN];
-                for p in 0..PLANES {
-                    m[p / IN][p % IN] = M::Vector::load(from.add(p * self.from.plane + i));
-                }
-                let y = output_tile(m);
-                for i in 0..rows {
-                    for j in 0..columns {
-                        store(&self.args.output, bounds, first + i * width + j, channel, n, y[i][j]);
-                    }
-                }
+                output_tile::<M::Vector>(
+                    |row, column| M::Vector::load(from.add((row * IN + column) * self.from.plane + i)),
+                    |row, column, y| {
+                        if row < rows && column < columns {
+                            store(&self.args.output, bounds, first + row * width + column, channel, n, y);
+                        }
+                    },
+                );
             }
         }
         for i in 0..rows {

@@ -4,6 +4,7 @@
 //! et al., arXiv 1803.10986), and products of the points are 1, so that most factors are exact.
 
 use crate::cpu::simd::Vector;
+use std::mem::MaybeUninit;
 
 /// Extent of an input tile.
 pub(super) const IN: usize = 6;
@@ -64,30 +65,39 @@ unsafe fn output_line<V: Vector>(m: [V; IN]) -> [V; OUT] {
     }
 }
 
-/// Applies `line` to each row of a tile, then to each column of the result.
+/// Applies `line` to each row of a tile, then to each column of the result. The elements go from `load` to `store` by
+/// row and column; only what is in between has a place of its own.
 macro_rules! tile {
     ($name:ident, $line:ident, $from:expr, $to:expr, $doc:literal) => {
         #[doc = $doc]
         #[inline(always)]
-        pub(super) unsafe fn $name<V: Vector>(tile: [[V; $from]; $from]) -> [[V; $to]; $to] {
+        pub(super) unsafe fn $name<V: Vector>(
+            load: impl Fn(usize, usize) -> V,
+            mut store: impl FnMut(usize, usize, V),
+        ) {
             // SAFETY: the caller has the vector's instruction set.
             unsafe {
-                let mut rows = [[V::splat(0.0); $to]; $from];
+                let mut rows = [[MaybeUninit::<V>::uninit(); $to]; $from];
                 for i in 0..$from {
-                    rows[i] = $line(tile[i]);
+                    let mut line = [load(i, 0); $from];
+                    for j in 1..$from {
+                        line[j] = load(i, j);
+                    }
+                    let line = $line(line);
+                    for j in 0..$to {
+                        rows[i][j].write(line[j]);
+                    }
                 }
-                let mut result = [[V::splat(0.0); $to]; $to];
                 for j in 0..$to {
-                    let mut column = [V::splat(0.0); $from];
-                    for i in 0..$from {
-                        column[i] = rows[i][j];
+                    let mut column = [rows[0][j].assume_init(); $from];
+                    for i in 1..$from {
+                        column[i] = rows[i][j].assume_init();
                     }
                     let column = $line(column);
                     for i in 0..$to {
-                        result[i][j] = column[i];
+                        store(i, j, column[i]);
                     }
                 }
-                result
             }
         }
     };

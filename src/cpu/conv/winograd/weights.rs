@@ -57,14 +57,10 @@ impl Work for Transform {
                 let from = self.packed.add(panel * 9 * taps);
                 let to = self.transformed.add(panel * taps);
                 for i in (0..taps).step_by(M::Vector::LANES) {
-                    let mut tile = [[M::Vector::splat(0.0); 3]; 3];
-                    for tap in 0..9 {
-                        tile[tap / 3][tap % 3] = M::Vector::load(from.add(tap * taps + i));
-                    }
-                    let tile = weight_tile(tile);
-                    for p in 0..PLANES {
-                        tile[p / IN][p % IN].store(to.add(p * self.plane + i));
-                    }
+                    weight_tile::<M::Vector>(
+                        |row, column| M::Vector::load(from.add((row * 3 + column) * taps + i)),
+                        |row, column, x| x.store(to.add((row * IN + column) * self.plane + i)),
+                    );
                 }
             }
         }
