@@ -1,7 +1,8 @@
 //! Depthwise convolution: each channel has its own window.
 //!
-//! Several neighbouring pixels are summed at once, so that a weight is loaded once for all of them, and for the usual
-//! windows an input pixel once for all taps that touch it.
+//! A block is a few neighbouring pixels of one vector of channels, whose sums stay in registers. An input pixel is loaded
+//! once for all taps that touch it, a weight once for all pixels. Blocks that see padding or have fewer pixels pass over
+//! the columns of the input that are not there.
 
 use super::ConvArgs;
 use super::lines::{Lines, WindowRow};
@@ -23,8 +24,10 @@ pub(super) struct Depthwise {
 
 /// Bounds that change nothing.
 pub(super) const UNBOUNDED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
-/// Pixels summed at once.
-const PIXELS: usize = 4;
+/// Most pixels of a block: the widths of images are often multiples of 7, and the sums leave registers for the weights.
+const PIXELS: usize = 7;
+/// Pixels of a block with any other window.
+const FEW: usize = 4;
 
 impl Depthwise {
     pub fn new(isa: Isa, shape: &ConvShape, stride: usize, output: Spatial) -> Depthwise {
@@ -70,31 +73,24 @@ impl Work for Part<'_> {
     fn run<M: Machine>(self) {
         // Copies, which no store to the output can change.
         let Depthwise { lines, stride: step, .. } = *self.plan;
-        let Lines { window, input, output, .. } = lines;
+        let Lines { window, output, .. } = lines;
         let args = *self.args;
         let bounds = args.output.activation.bounds().unwrap_or(UNBOUNDED);
         let (part_lines, channels) = lines.part(self.part);
-        let interior = lines.interior();
-        let whole = interior.start + interior.len() / PIXELS * PIXELS;
-        let pairs = whole + (interior.end - whole) / 2 * 2;
+        // The baseline has too few registers to gain from it.
+        let unrolled = M::ISA != Isa::Scalar && (window.dilation[2] == 1 || window.stride[2] == 1);
         for line in part_lines {
             // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
             unsafe {
                 let first = line * output[2];
-                let line = Line { window, step, args, bounds, rows: lines.rows(line, self.scratch), first };
-                for pixel in (0..interior.start).chain(pairs..output[2]) {
-                    line.pixels::<M::Vector, 1>(
-                        pixel,
-                        &channels,
-                        window.taps_inside(2, pixel, input[2]),
-                        window.stride[2],
-                    );
-                }
-                for pixel in (interior.start..whole).step_by(PIXELS) {
-                    line.interior::<M, PIXELS>(pixel, &channels);
-                }
-                for pixel in (whole..pairs).step_by(2) {
-                    line.interior::<M, 2>(pixel, &channels);
+                let line = Line { lines, step, args, bounds, rows: lines.rows(line, self.scratch), first };
+                match (window.kernel[2], window.stride[2]) {
+                    (3, 1) if unrolled => line.blocks::<M::Vector, 3, 1>(&channels),
+                    (3, 2) if unrolled => line.blocks::<M::Vector, 3, 2>(&channels),
+                    (5, 1) if unrolled => line.blocks::<M::Vector, 5, 1>(&channels),
+                    (5, 2) if unrolled => line.blocks::<M::Vector, 5, 2>(&channels),
+                    (7, 1) if unrolled => line.blocks::<M::Vector, 7, 1>(&channels),
+                    _ => line.any_window::<M::Vector>(&channels),
                 }
                 finish_rows(M::ISA, &args.output, first..first + output[2], channels.clone());
             }
@@ -102,9 +98,22 @@ impl Work for Part<'_> {
     }
 }
 
+/// Repeats a block for each input column of a block of pixels. Sums must be indexed by constants, or they live in memory.
+macro_rules! for_columns {
+    ($j:ident < $columns:ident $body:block) => {
+        for_columns!(@ $j $columns $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+    };
+    (@ $j:ident $columns:ident $body:block $($i:literal)*) => {$(
+        if $i < $columns {
+            let $j = $i;
+            $body
+        }
+    )*};
+}
+
 /// A line of the output.
 struct Line<'a> {
-    window: Window,
+    lines: Lines,
     step: usize,
     args: ConvArgs,
     bounds: (f32, f32),
@@ -113,58 +122,139 @@ struct Line<'a> {
     first: usize,
 }
 
+/// Neighbouring pixels of a line, or with a dilated window pixels as far apart as its taps.
+struct Pixels {
+    /// The first one.
+    start: usize,
+    count: usize,
+    /// Distance of neighbours.
+    apart: usize,
+    /// Which columns of the input are there: bit 0 for the first tap of the first pixel, one bit for each tap's distance.
+    there: u32,
+}
+
 impl Line<'_> {
-    /// `P` neighbouring pixels with all taps inside. Constant extents let the compiler unroll the window's rows.
+    /// The whole line with a window of `K` taps and stride `S`, one of which or the dilation is 1.
     #[inline(always)]
-    unsafe fn interior<M: Machine, const P: usize>(&self, pixel: usize, channels: &Range<usize>) {
-        // The baseline has too few registers to gain from it.
-        let unrolled = M::ISA != Isa::Scalar && self.window.dilation[2] == 1;
-        // SAFETY: the caller's promises.
-        unsafe {
-            match (self.window.kernel[2], self.window.stride[2]) {
-                (3, 1) if unrolled => self.pixels::<M::Vector, P>(pixel, channels, 0..3, 1),
-                (3, 2) if unrolled => self.pixels::<M::Vector, P>(pixel, channels, 0..3, 2),
-                (5, 1) if unrolled => self.pixels::<M::Vector, P>(pixel, channels, 0..5, 1),
-                (5, 2) if unrolled => self.pixels::<M::Vector, P>(pixel, channels, 0..5, 2),
-                (7, 1) if unrolled => self.pixels::<M::Vector, P>(pixel, channels, 0..7, 1),
-                (kernel, stride) => self.pixels::<M::Vector, P>(pixel, channels, 0..kernel, stride),
+    unsafe fn blocks<V: Vector, const K: usize, const S: usize>(&self, channels: &Range<usize>) {
+        let Lines { window, input, output, .. } = self.lines;
+        let apart = window.dilation[2];
+        for remainder in 0..apart.min(output[2]) {
+            let count = (output[2] - remainder).div_ceil(apart);
+            let blocks = count.div_ceil(PIXELS);
+            let (each, more) = (count / blocks, count % blocks);
+            let mut start = remainder;
+            for block in 0..blocks {
+                let count = each + usize::from(block < more);
+                let columns = (count - 1) * S + K;
+                // Columns from `before` on are not in the padding in front, columns up to `end` not in that behind.
+                let before = window.pad_begin[2].saturating_sub(start * S).div_ceil(apart).min(columns);
+                let end = (input[2] + window.pad_begin[2]).saturating_sub(start * S).div_ceil(apart).min(columns);
+                let there = (1u32 << end) - (1u32 << before.min(end));
+                let pixels = Pixels { start, count, apart, there };
+                let whole = channels.start + channels.len() / V::LANES * V::LANES;
+                // SAFETY: the caller's promises; the last vector is cut short.
+                unsafe {
+                    if count == PIXELS && there == (1 << columns) - 1 {
+                        for channel in (channels.start..whole).step_by(V::LANES) {
+                            self.block::<V, K, S, true>(&pixels, channel, V::LANES);
+                        }
+                    } else {
+                        for channel in (channels.start..whole).step_by(V::LANES) {
+                            self.block::<V, K, S, false>(&pixels, channel, V::LANES);
+                        }
+                    }
+                    if whole < channels.end {
+                        self.block::<V, K, S, false>(&pixels, whole, channels.end - whole);
+                    }
+                }
+                start += count * apart;
             }
         }
     }
 
-    /// `P` neighbouring pixels, for taps `taps` of each window row.
+    /// `n` channels, up to a vector, of a block of pixels; a `FULL` one has all its pixels and columns.
     #[inline(always)]
-    unsafe fn pixels<V: Vector, const P: usize>(
+    unsafe fn block<V: Vector, const K: usize, const S: usize, const FULL: bool>(
         &self,
-        pixel: usize,
-        channels: &Range<usize>,
-        taps: Range<usize>,
-        stride: usize,
-    ) {
-        let whole = channels.start + channels.len() / V::LANES * V::LANES;
-        // SAFETY: the caller's promises; the last vector is cut short.
-        unsafe {
-            for channel in (channels.start..whole).step_by(V::LANES) {
-                self.block::<V, P>(pixel, channel, V::LANES, taps.clone(), stride);
-            }
-            if whole < channels.end {
-                self.block::<V, P>(pixel, whole, channels.end - whole, taps, stride);
-            }
-        }
-    }
-
-    /// `n` channels, up to a vector, of `P` pixels.
-    #[inline(always)]
-    unsafe fn block<V: Vector, const P: usize>(
-        &self,
-        pixel: usize,
+        pixels: &Pixels,
         channel: usize,
         n: usize,
-        taps: Range<usize>,
-        stride: usize,
     ) {
-        let Line { window, step, args, .. } = *self;
-        let dilation = if taps.len() > 1 && window.dilation[2] != 1 { window.dilation[2] } else { 1 };
+        let Line { step, args, .. } = *self;
+        let Lines { window, .. } = self.lines;
+        let columns = (PIXELS - 1) * S + K;
+        let apart = pixels.apart * step;
+        // SAFETY: the caller's promises. Pointers to columns that are not there are not read.
+        unsafe {
+            let bias = args.output.bias;
+            let mut sums = [if bias.is_null() { V::splat(0.0) } else { V::load_up_to(bias.add(channel), n) }; PIXELS];
+            let weights = args.weights.add(channel / PANEL * PANEL * window.taps() + channel % PANEL);
+            let first =
+                args.input.wrapping_add(pixels.start * S * step + channel).wrapping_sub(window.pad_begin[2] * step);
+            for row in self.rows {
+                let mut from = first.wrapping_add(row.pixel * step);
+                let mut taps = [V::splat(0.0); K];
+                for tap in 0..K {
+                    taps[tap] = V::load(weights.add((row.tap + tap) * PANEL));
+                }
+                for_columns!(j < columns {
+                    if FULL || pixels.there & 1 << j != 0 {
+                        let x = V::load_up_to(from, n);
+                        for tap in 0..K {
+                            if j >= tap && (j - tap) % S == 0 && (j - tap) / S < PIXELS {
+                                sums[(j - tap) / S] = x.mul_add(taps[tap], sums[(j - tap) / S]);
+                            }
+                        }
+                    }
+                    from = from.wrapping_add(apart);
+                });
+            }
+            let Output { data, stride, residual, residual_stride, .. } = args.output;
+            let pixel = self.first + pixels.start;
+            if !residual.is_null() {
+                for p in 0..PIXELS {
+                    if p < pixels.count {
+                        let more = residual.add((pixel + p * pixels.apart) * residual_stride + channel);
+                        sums[p] = sums[p].add(V::load_up_to(more, n));
+                    }
+                }
+            }
+            let (lo, hi) = (V::splat(self.bounds.0), V::splat(self.bounds.1));
+            let mut to = data.add(pixel * stride + channel);
+            for p in 0..PIXELS {
+                if FULL || p < pixels.count {
+                    sums[p].max(lo).min(hi).store_up_to(to, n);
+                }
+                to = to.wrapping_add(pixels.apart * stride);
+            }
+        }
+    }
+
+    /// The whole line with any window.
+    #[inline(always)]
+    unsafe fn any_window<V: Vector>(&self, channels: &Range<usize>) {
+        let Lines { window, input, output, .. } = self.lines;
+        let interior = self.lines.interior();
+        let whole = interior.start + interior.len() / FEW * FEW;
+        // SAFETY: the caller's promises; the last vector is cut short.
+        unsafe {
+            for channel in channels.clone().step_by(V::LANES) {
+                let n = V::LANES.min(channels.end - channel);
+                for pixel in (0..interior.start).chain(whole..output[2]) {
+                    self.few::<V, 1>(pixel, channel, n, window.taps_inside(2, pixel, input[2]));
+                }
+                for pixel in (interior.start..whole).step_by(FEW) {
+                    self.few::<V, FEW>(pixel, channel, n, 0..window.kernel[2]);
+                }
+            }
+        }
+    }
+
+    /// `n` channels, up to a vector, of `P` neighbouring pixels, for taps `taps` of each window row.
+    #[inline(always)]
+    unsafe fn few<V: Vector, const P: usize>(&self, pixel: usize, channel: usize, n: usize, taps: Range<usize>) {
+        let Line { step, args, lines: Lines { window, .. }, .. } = *self;
         // SAFETY: the caller's promises. Padding may lie in front of the first tap, but not of those that are read.
         unsafe {
             let mut sums = [V::splat(0.0); P];
@@ -176,8 +266,8 @@ impl Line<'_> {
                 for tap in 0..taps.len() {
                     let weight = V::load(weights.add(tap * PANEL));
                     for p in 0..P {
-                        let x = V::load_up_to(from.add((p * stride + tap * dilation) * step), n);
-                        sums[p] = x.mul_add(weight, sums[p]);
+                        let x = from.add((p * window.stride[2] + tap * window.dilation[2]) * step);
+                        sums[p] = V::load_up_to(x, n).mul_add(weight, sums[p]);
                     }
                 }
             }

@@ -27,7 +27,11 @@ impl Lines {
     /// Each output element takes `work` steps.
     pub fn new(window: &Window, batch: usize, input: Spatial, output: Spatial, channels: usize, work: usize) -> Lines {
         let (lines, panels) = (batch * output[0] * output[1], channels.div_ceil(PANEL));
-        let split = Split::new(lines, panels, output[2].saturating_mul(work).saturating_mul(PANEL), PART);
+        let mut split = Split::new(lines, panels, output[2].saturating_mul(work).saturating_mul(PANEL), PART);
+        if split.parts() > 1 && !split.parts().is_multiple_of(2) && panels > 1 {
+            // Two threads have the same to do.
+            split.column_parts = (split.column_parts * 2).min(panels / 2 * 2);
+        }
         Lines { window: *window, input, output, channels, lines, panels, split }
     }
 

@@ -274,6 +274,10 @@ fn depthwise_windows() {
             case.with_everything().check();
         }
     }
+    for (kernel, dilation) in [(3, [1, 2, 3]), (5, [1, 1, 2]), (3, [1, 1, 12]), (7, [1, 2, 4])] {
+        let dilated = Window { dilation, ..window(kernel, 1, 12) };
+        Case::new(1, 20, 20, 20, [1, 12, 31], dilated).with_everything().check();
+    }
     Case::new(1, 24, 24, 24, [3, 5, 6], Window::new([3; 3]).padded([1; 3])).check();
     Case::new(1, 20, 20, 20, [1, 1, 3], Window::new([1, 1, 5]).padded([0, 0, 4])).check();
     Case { activation: Activation::Relu, bias: true, ..Case::new(1, 32, 32, 32, [1, 30, 40], window(3, 1, 1)) }.check();

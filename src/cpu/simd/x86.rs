@@ -10,6 +10,32 @@ fn first8(n: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
 }
 
+/// Stores the first `n` < 8 elements in pieces: CPUs take many times as long for a store with a mask.
+///
+/// # Safety
+/// `to` is valid for them.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store_first8(value: __m256, mut to: *mut f32, n: usize) {
+    let mut rest = _mm256_castps256_ps128(value);
+    // SAFETY: the caller's promise.
+    unsafe {
+        if n & 4 != 0 {
+            _mm_storeu_ps(to, rest);
+            rest = _mm256_extractf128_ps::<1>(value);
+            to = to.add(4);
+        }
+        if n & 2 != 0 {
+            _mm_storel_pd(to.cast(), _mm_castps_pd(rest));
+            rest = _mm_movehl_ps(rest, rest);
+            to = to.add(2);
+        }
+        if n & 1 != 0 {
+            _mm_store_ss(to, rest);
+        }
+    }
+}
+
 /// A mask that selects the first `n` < 16 lanes.
 #[inline(always)]
 fn first16(n: usize) -> __mmask16 {
@@ -126,7 +152,7 @@ vector! {
     __m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps,
     _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
     load_first(from, n) _mm256_maskload_ps(from, first8(n)),
-    store_first(self, to, n) _mm256_maskstore_ps(to, first8(n), self),
+    store_first(self, to, n) store_first8(self, to, n),
     permute(self, index) _mm256_permutevar8x32_ps(self, _mm256_loadu_si256(index.as_ptr().cast())),
     or_nan(self, other) _mm256_blendv_ps(self, other, _mm256_cmp_ps::<_CMP_UNORD_Q>(other, other)),
 }
