@@ -6,7 +6,7 @@
 
 use super::ConvArgs;
 use super::lines::{Lines, WindowRow};
-use super::shape::{ConvShape, Spatial, Window};
+use super::shape::{ConvShape, Spatial};
 use crate::cpu::Isa;
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Output, finish_rows};

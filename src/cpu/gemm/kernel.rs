@@ -173,7 +173,7 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const VECTORS: usize>(
 
 /// Adds, clamps and stores a tile whose columns are all valid.
 #[inline(always)]
-unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V; VECTORS]; ROWS], t: &Tile) {
+pub(super) unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V; VECTORS]; ROWS], t: &Tile) {
     // SAFETY: the caller's promises.
     unsafe {
         let (lo, hi) = (V::splat(t.lo), V::splat(t.hi));
@@ -199,7 +199,10 @@ unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V;
 
 /// As [`finish`] for a tile whose last columns are padding.
 #[inline(always)]
-unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V; VECTORS]; ROWS], t: &Tile) {
+pub(super) unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    sums: &[[V; VECTORS]; ROWS],
+    t: &Tile,
+) {
     // SAFETY: the caller's promises.
     unsafe {
         let (lo, hi) = (V::splat(t.lo), V::splat(t.hi));

@@ -16,6 +16,7 @@ pub mod direct;
 pub mod kernel;
 pub mod pack;
 mod partition;
+mod row;
 mod scalar;
 #[cfg(test)]
 pub(crate) mod tests;
