@@ -6,7 +6,8 @@ use crate::cpu::Isa;
 use crate::cpu::simd::__m256;
 
 /// Up to 6 rows by one panel; fewer rows take more panels, so that there are always at least eight sums in flight.
-pub(super) const F32_6X16: Micro = Micro { isa: Isa::Avx2, rows: 6, depth: 256, tiles: TILES };
+/// Up to 12 rows by half a panel.
+pub(super) const F32_6X16: Micro = Micro { isa: Isa::Avx2, rows: 6, depth: 256, tiles: TILES, halves: HALVES };
 
 const TILES: &[&[TileFn]] = &[
     &[f32_row, f32_row, f32_row, f32_row],
@@ -16,6 +17,12 @@ const TILES: &[&[TileFn]] = &[
     &[f32_tile::<5, 2>],
     &[f32_tile::<6, 2>],
 ];
+
+macro_rules! halves {
+    ($($rows:literal)*) => { &[$(f32_tile::<$rows, 1>),*] };
+}
+
+const HALVES: &[TileFn] = halves!(1 2 3 4 5 6 7 8 9 10 11 12);
 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(t: &Tile) {

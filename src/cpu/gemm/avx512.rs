@@ -6,7 +6,7 @@ use crate::cpu::Isa;
 use crate::cpu::simd::__m512;
 
 /// Up to 14 rows by two panels; tiles of few rows take four.
-pub(super) const F32_14X32: Micro = Micro { isa: Isa::Avx512, rows: 14, depth: 192, tiles: TILES };
+pub(super) const F32_14X32: Micro = Micro { isa: Isa::Avx512, rows: 14, depth: 192, tiles: TILES, halves: &[] };
 
 macro_rules! tiles {
     ($rows:literal: $($panels:literal)*) => { &[$(f32_tile::<$rows, $panels>),*] };

@@ -34,6 +34,8 @@ pub struct Micro {
     pub depth: usize,
     /// Functions for 1, 2, … `rows` rows; each entry has those for 1, 2, … panels.
     pub(super) tiles: &'static [&'static [TileFn]],
+    /// Functions for 1, 2, … rows of the first half of a panel; none where a panel is a single vector.
+    pub(super) halves: &'static [TileFn],
 }
 
 /// Computes one tile. Safe to call when the CPU has the micro-kernel's instruction set and the [`Tile`] is valid.
@@ -53,6 +55,21 @@ impl Micro {
             Isa::Avx2 => 8,
             Isa::Neon | Isa::Scalar => 4,
         }
+    }
+
+    /// Whether `columns` columns of `panels` panels fill no more than half a panel, and there are functions for that.
+    fn by_half(&self, panels: usize, columns: usize) -> bool {
+        panels == 1 && columns <= PANEL / 2 && !self.halves.is_empty()
+    }
+
+    /// The most rows of a tile of `columns` columns in `panels` panels.
+    pub(super) fn most_rows(&self, panels: usize, columns: usize) -> usize {
+        if self.by_half(panels, columns) { self.halves.len() } else { self.rows }
+    }
+
+    /// The function for a tile of `rows` rows and `columns` columns in `panels` panels.
+    pub(super) fn function(&self, rows: usize, panels: usize, columns: usize) -> TileFn {
+        if self.by_half(panels, columns) { self.halves[rows - 1] } else { self.tiles[rows - 1][panels - 1] }
     }
 
     /// The most panels that a tile of `rows` rows takes at once.

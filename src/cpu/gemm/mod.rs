@@ -237,12 +237,12 @@ impl Gemm {
         let column = panel * PANEL;
         let block = &pass.block;
         let first_k = block.first_segment * depth + block.offset;
-        let tiles = rows.len().div_ceil(self.micro.rows);
+        let cols = columns(n, panel, group);
+        let tiles = rows.len().div_ceil(self.micro.most_rows(group, cols));
         let this_b = b.wrapping_add(panel * PANEL * k + first_k * PANEL);
         // Each of the first four tiles fetches a quarter of the next panels: a line for every four steps of K.
         let next_b = this_b.wrapping_add(next * PANEL * k);
         let quarter = block.segments * block.depth / 4 * PANEL;
-        let cols = columns(n, panel, group);
         for tile in 0..tiles {
             let tile_rows = even(rows.len(), tiles, tile);
             let row = rows.start + tile_rows.start;
@@ -267,7 +267,7 @@ impl Gemm {
                     lo: pass.lo,
                     hi: pass.hi,
                 };
-                self.micro.tiles[tile_rows.len() - 1][group - 1](&t);
+                self.micro.function(tile_rows.len(), group, cols)(&t);
             }
         }
         if pass.last {
