@@ -1,18 +1,19 @@
-//! Matrix products and convolutions by themselves, on every instruction set of the list of micro-kernels that this CPU
-//! has: how near each shape comes to what multiply-adds on registers reach.
+//! Matrix products, convolutions and the functions that end them by themselves, on every instruction set of the list of
+//! micro-kernels that this CPU has: how near each shape comes to what multiply-adds on registers reach. For a function,
+//! each element counts as one operation.
 
-use infer::cpu::Isa;
 use infer::cpu::conv::{Conv, ConvArgs, ConvShape, InputLayout, WeightLayout, Window, winograd_len};
 use infer::cpu::gemm::kernel::F32;
 use infer::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, packed_len};
 use infer::cpu::parallel::{Gang, Ledger, Rank};
 use infer::cpu::peak::peak_flops;
+use infer::cpu::{Activation, Isa};
 use infer::error::{Error, Result};
 use infer::tensor::Buffer;
 use std::process::ExitCode;
 use std::time::Instant;
 
-const HELP: &str = "Matrix products and convolutions beside the FMA peak.
+const HELP: &str = "Matrix products, convolutions and activations beside the FMA peak.
 
 usage: cargo bench --bench kernels -- [options] [WORD ...]
 
@@ -74,6 +75,21 @@ const CONVOLUTIONS: [[usize; 6]; 21] = [
     [14, 512, 512, 3, 1, 32],
 ];
 
+/// Functions applied to elements in the first-level cache.
+const ACTIVATIONS: [Activation; 10] = [
+    Activation::Relu,
+    Activation::Elu { alpha: 1.0 },
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Silu,
+    Activation::HardSwish,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Softplus,
+    Activation::Mish,
+];
+const ELEMENTS: usize = 2048;
+
 struct Options {
     isa: Option<Isa>,
     threads: Vec<usize>,
@@ -87,6 +103,7 @@ enum Work {
     Product(GemmShape),
     Convolution(ConvShape),
     Winograd(ConvShape),
+    Activation(Activation),
 }
 
 /// A kernel with its operands.
@@ -259,7 +276,7 @@ impl Work {
                     ConvShape { batch: 1, groups, in_channels, out_channels, input: [1, extent, extent], window };
                 [Work::Convolution(shape), Work::Winograd(shape)]
             });
-        products.chain(convolutions)
+        products.chain(convolutions).chain(ACTIVATIONS.into_iter().map(Work::Activation))
     }
 
     fn name(&self) -> String {
@@ -275,6 +292,7 @@ impl Work {
             Work::Product(shape) => format!("gemm {}x{}x{}", shape.m, shape.n, shape.depth),
             Work::Convolution(shape) => convolution("conv", shape),
             Work::Winograd(shape) => convolution("winograd", shape),
+            Work::Activation(activation) => format!("activation {activation:?}"),
         }
     }
 
@@ -292,6 +310,7 @@ impl Work {
                 Some(conv) => convolution(shape, conv, winograd_len(shape.in_channels, shape.out_channels)?).map(Some),
                 None => Ok(None),
             },
+            Work::Activation(function) => activation(isa, *function).map(Some),
         }
     }
 }
@@ -332,6 +351,21 @@ fn convolution(shape: &ConvShape, conv: Conv, weights: usize) -> Result<Kernel> 
     let flops = 2.0 * (to * shape.out_channels * shape.window.taps() * shape.group_in()) as f64;
     let phases = (0..conv.phases()).map(|phase| conv.parts(phase)).collect();
     Ok(Kernel { flops, phases, scratch_bytes: conv.scratch_bytes(), run: Box::new(run), _operands: operands })
+}
+
+fn activation(isa: Isa, function: Activation) -> Result<Kernel> {
+    let mut operands = vec![values(ELEMENTS)?, values(ELEMENTS)?];
+    let [from, to] = [0, 1].map(|i| Address::of(&mut operands[i]));
+    let run = move |_, _, _: Address| {
+        // SAFETY: the operands are two buffers of this size; the only part runs on one rank.
+        let (from, to) = unsafe {
+            let from = std::slice::from_raw_parts(from.floats(), ELEMENTS);
+            (from, std::slice::from_raw_parts_mut(to.floats(), ELEMENTS))
+        };
+        to.copy_from_slice(from);
+        function.apply_to(isa, to);
+    };
+    Ok(Kernel { flops: ELEMENTS as f64, phases: vec![1], scratch_bytes: 0, run: Box::new(run), _operands: operands })
 }
 
 /// Repeatable numbers between -1 and 1.

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod conv;
+pub mod fold;
 pub mod gemm;
 pub mod half;
 pub mod isa;

@@ -3,7 +3,7 @@
 
 use super::elementwise::Number;
 use crate::cpu::simd::Machine;
-use crate::cpu::{Activation, math};
+use crate::cpu::{Activation, fold, math};
 use crate::tensor::Element;
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -78,60 +78,12 @@ pub trait Real:
     fn hyperbolic_tangent<M: Machine>(self) -> Self;
     /// Whether it is not a number.
     fn is_nan(self) -> bool;
-}
-
-impl Real for f32 {
-    #[inline(always)]
-    fn exponential<M: Machine>(self) -> Self {
-        math::exp::<M>(self)
-    }
-
-    #[inline(always)]
-    fn hyperbolic_tangent<M: Machine>(self) -> Self {
-        math::tanh::<M>(self)
-    }
-
-    #[inline(always)]
-    fn is_nan(self) -> bool {
-        self.is_nan()
-    }
-
-    #[inline(always)]
-    fn power<M: Machine>(self, exponent: f32) -> Self {
-        math::exp::<M>(exponent * math::log::<M>(self))
-    }
-
-    #[inline(always)]
-    fn magnitude(self) -> Self {
-        self.abs()
-    }
-}
-
-impl Real for f64 {
-    #[inline(always)]
-    fn exponential<M: Machine>(self) -> Self {
-        self.exp()
-    }
-
-    #[inline(always)]
-    fn hyperbolic_tangent<M: Machine>(self) -> Self {
-        self.tanh()
-    }
-
-    #[inline(always)]
-    fn is_nan(self) -> bool {
-        self.is_nan()
-    }
-
-    #[inline(always)]
-    fn power<M: Machine>(self, exponent: f32) -> Self {
-        self.powf(exponent.into())
-    }
-
-    #[inline(always)]
-    fn magnitude(self) -> Self {
-        self.abs()
-    }
+    /// Σ x.
+    fn sum_of<M: Machine>(x: &[Self]) -> Self;
+    /// Σ (x - center)².
+    fn sum_of_squares<M: Machine>(x: &[Self], center: Self) -> Self;
+    /// The largest element; NaN counts as smaller than all. Minus infinity if there is none.
+    fn largest<M: Machine>(x: &[Self]) -> Self;
 }
 
 /// Sums kept apart in a long sum, so that it vectorises and rounding errors stay small.
@@ -161,10 +113,89 @@ macro_rules! lanes {
     }};
 }
 
-/// Σ x.
-#[inline(always)]
-pub fn sum<T: Real>(x: &[T]) -> T {
-    lanes!(x, T::default(), |x, sum| sum + x, |a, b| a + b)
+impl Real for f32 {
+    #[inline(always)]
+    fn sum_of<M: Machine>(x: &[Self]) -> Self {
+        fold::sum::<M>(x)
+    }
+
+    #[inline(always)]
+    fn sum_of_squares<M: Machine>(x: &[Self], center: Self) -> Self {
+        fold::sum_of_squares::<M>(x, center)
+    }
+
+    #[inline(always)]
+    fn largest<M: Machine>(x: &[Self]) -> Self {
+        fold::largest::<M>(x)
+    }
+
+    #[inline(always)]
+    fn exponential<M: Machine>(self) -> Self {
+        math::exp::<M>(self)
+    }
+
+    #[inline(always)]
+    fn hyperbolic_tangent<M: Machine>(self) -> Self {
+        math::tanh::<M>(self)
+    }
+
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.is_nan()
+    }
+
+    #[inline(always)]
+    fn power<M: Machine>(self, exponent: f32) -> Self {
+        math::exp::<M>(exponent * math::log::<M>(self))
+    }
+
+    #[inline(always)]
+    fn magnitude(self) -> Self {
+        self.abs()
+    }
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn sum_of<M: Machine>(x: &[Self]) -> Self {
+        lanes!(x, 0.0, |x, sum| sum + x, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sum_of_squares<M: Machine>(x: &[Self], center: Self) -> Self {
+        lanes!(x, 0.0, |x, sum| <f64 as Arith>::mul_add::<M>(x - center, x - center, sum), |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn largest<M: Machine>(x: &[Self]) -> Self {
+        let (start, larger) = (f64::NEG_INFINITY, |a, b| if b > a { b } else { a });
+        lanes!(x, start, |x, max| larger(max, x), larger)
+    }
+
+    #[inline(always)]
+    fn exponential<M: Machine>(self) -> Self {
+        self.exp()
+    }
+
+    #[inline(always)]
+    fn hyperbolic_tangent<M: Machine>(self) -> Self {
+        self.tanh()
+    }
+
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.is_nan()
+    }
+
+    #[inline(always)]
+    fn power<M: Machine>(self, exponent: f32) -> Self {
+        self.powf(exponent.into())
+    }
+
+    #[inline(always)]
+    fn magnitude(self) -> Self {
+        self.abs()
+    }
 }
 
 /// Σ |x|.
@@ -173,25 +204,12 @@ pub fn sum_of_absolutes<T: Real>(x: &[T]) -> T {
     lanes!(x, T::default(), |x, sum| sum + x.magnitude(), |a, b| a + b)
 }
 
-/// Σ (x - center)².
-#[inline(always)]
-pub fn sum_of_squares<T: Real, M: Machine>(x: &[T], center: T) -> T {
-    lanes!(x, T::default(), |x, sum| T::mul_add::<M>(x - center, x - center, sum), |a, b| a + b)
-}
-
 /// Σ x · y, over the shorter of the two.
 #[inline(always)]
 pub fn dot<T: Real, M: Machine>(x: &[T], y: &[T]) -> T {
     let n = x.len().min(y.len());
     let (x, y) = (&x[..n], &y[..n]);
     lanes!(x, y, T::default(), |x, y, sum| T::mul_add::<M>(x, y, sum), |a, b| a + b)
-}
-
-/// The largest element; NaN counts as smaller than all. Minus infinity if there is none.
-#[inline(always)]
-pub fn largest<T: Real>(x: &[T]) -> T {
-    let lowest = T::from_f64(f64::NEG_INFINITY);
-    lanes!(x, lowest, |x, max| if x > max { x } else { max }, |a, b| if b > a { b } else { a })
 }
 
 /// Adds `factor · x` to `sums`.

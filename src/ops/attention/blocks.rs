@@ -125,40 +125,40 @@ impl Blocks {
         KEYS.min(self.problem.keys.next_multiple_of(PANEL))
     }
 
-    /// Panels of a head: of 16 keys, and of 16 columns of all values.
-    fn pieces(&self) -> usize {
-        panels(self.problem.keys) + panels(self.problem.value_size)
+    /// Panels of the keys of a head (0), or of its values.
+    fn panels(&self, which: usize) -> usize {
+        panels([self.problem.keys, self.problem.value_size][which])
     }
 
-    /// Where a panel is in the packed keys and values of its head.
-    fn place(&self, piece: usize) -> Range<usize> {
+    /// Where panels of keys (0) or values are in the packed keys and values of their head.
+    fn place(&self, which: usize, panels: &Range<usize>) -> Range<usize> {
         let Problem { keys, size, .. } = self.problem;
-        match piece.checked_sub(panels(keys)) {
-            None => piece * PANEL * size..(piece + 1) * PANEL * size,
-            Some(panel) => self.keys_len() + panel * PANEL * keys..self.keys_len() + (panel + 1) * PANEL * keys,
-        }
+        let (start, len) = [(0, PANEL * size), (self.keys_len(), PANEL * keys)][which];
+        start + panels.start * len..start + panels.end * len
     }
 
     /// Packs a panel of any head into the workspace.
     fn pack_shared(&self, piece: usize, args: &Args<'_>) {
-        let (head, piece) = (piece / self.pieces(), piece % self.pieces());
-        let place = self.place(piece);
+        let pieces = self.panels(0) + self.panels(1);
+        let (head, piece) = (piece / pieces, piece % pieces);
+        let (which, panel) = piece.checked_sub(self.panels(0)).map_or((0, piece), |panel| (1, panel));
+        let panel = panel..panel + 1;
+        let place = self.place(which, &panel);
         let first = self.packed() + (head * self.head_len() + place.start) * size_of::<f32>();
         // SAFETY: each panel is written by one part.
-        self.pack(head, piece, args, unsafe { args.shared(first, place.len()) });
+        self.pack(head, (which, panel), args, unsafe { args.shared(first, place.len()) });
     }
 
-    /// Packs a panel of a head.
-    fn pack(&self, head: usize, piece: usize, args: &Args<'_>, to: &mut [f32]) {
+    /// Packs panels of the keys (0) or values of a head.
+    fn pack(&self, head: usize, (which, panels): (usize, Range<usize>), args: &Args<'_>, to: &mut [f32]) {
         let Problem { keys, size, value_size, kv_heads, .. } = self.problem;
-        let (which, panel) = piece.checked_sub(panels(keys)).map_or((0, piece), |panel| (1, panel));
         let (data, strides) = self.cache.rows::<f32>(which, args);
         let data = &data[head / kv_heads * strides.batch + head % kv_heads * strides.head..];
         let from = match which {
             0 => Matrix { data, k: size, n: keys, k_stride: 1, n_stride: strides.row },
             _ => Matrix { data, k: keys, n: value_size, k_stride: strides.row, n_stride: 1 },
         };
-        pack(&from, panel..panel + 1, to);
+        pack(&from, panels, to);
     }
 
     /// A block of queries of the heads that share keys, or all of them.
@@ -170,7 +170,11 @@ impl Blocks {
             // SAFETY: written in the phase before this one.
             return self.block((head, block), unsafe { args.shared(first, self.head_len()) }, args, scratch);
         }
-        (0..self.pieces()).for_each(|piece| self.pack(unit, piece, args, &mut own[self.place(piece)]));
+        for which in 0..2 {
+            let all = 0..self.panels(which);
+            let place = self.place(which, &all);
+            self.pack(unit, (which, all), args, &mut own[place]);
+        }
         for block in 0..self.blocks {
             self.block((unit, block), own, args, scratch);
         }

@@ -1,9 +1,10 @@
 //! One row of scores.
 
 use super::shape::MaskRow;
+use crate::cpu::fold::largest;
 use crate::cpu::math::exp2_weight;
 use crate::cpu::simd::Machine;
-use crate::ops::arith::{Real, largest, sum, tree};
+use crate::ops::arith::{Real, tree};
 
 /// Scores that are handled side by side: rows have a multiple of them in memory.
 pub const LANES: usize = 16;
@@ -42,32 +43,27 @@ pub fn mask<T: Real, M: Machine>(scores: &mut [T], mask: MaskRow<'_, T>, scale: 
 /// it and the sum. If it is minus infinity, nothing counts, and all become 0.
 #[inline(always)]
 pub fn exponentials<T: Real, M: Machine>(scores: &mut [T], before: T) -> (T, T) {
-    let here = largest(scores);
+    let here = T::largest::<M>(scores);
     let reference = if here > before { here } else { before };
     if reference == T::from_f64(f64::NEG_INFINITY) && !scores.iter().any(|s| s.is_nan()) {
         scores.fill(T::default());
         return (reference, T::default());
     }
     scores.iter_mut().for_each(|s| *s = (*s - reference).exponential::<M>());
-    (reference, sum(scores))
+    (reference, T::sum_of::<M>(scores))
 }
 
 /// Replaces scores, a multiple of [`LANES`], by `2^(factor · (score - reference))`, where the reference is the larger of
 /// their maximum and `before`. Returns it and the sum. If it is minus infinity, nothing counts, and all become 0.
 #[inline(always)]
 pub fn weights<M: Machine>(scores: &mut [f32], factor: f32, before: f32) -> (f32, f32) {
-    let (blocks, _) = scores.as_chunks_mut::<LANES>();
-    let mut maxima = [before; LANES];
-    for block in blocks.iter() {
-        for i in 0..LANES {
-            maxima[i] = if block[i] > maxima[i] { block[i] } else { maxima[i] };
-        }
-    }
-    let reference = tree(maxima, |a, b| if b > a { b } else { a });
-    if reference == f32::NEG_INFINITY && !blocks.as_flattened().iter().any(|s| s.is_nan()) {
-        blocks.as_flattened_mut().fill(0.0);
+    let here = largest::<M>(scores);
+    let reference = if here > before { here } else { before };
+    if reference == f32::NEG_INFINITY && !scores.iter().any(|s| s.is_nan()) {
+        scores.fill(0.0);
         return (reference, 0.0);
     }
+    let (blocks, _) = scores.as_chunks_mut::<LANES>();
     let mut sums = [0.0; LANES];
     for block in blocks {
         for i in 0..LANES {

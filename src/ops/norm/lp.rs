@@ -2,7 +2,7 @@
 
 use crate::cpu::simd::{Machine, Work};
 use crate::error::Result;
-use crate::ops::arith::{Real, sum_of_absolutes, sum_of_squares};
+use crate::ops::arith::{Real, sum_of_absolutes};
 use crate::ops::{Kernel, Prepare};
 use crate::cpu::Isa;
 use crate::tensor::{Args, Grid, normalize_axis};
@@ -67,7 +67,7 @@ impl<T: Real> Work for Block<'_, T> {
         let Block { op: Lp { p, inner, .. }, x, out, norms } = self;
         let (inner, norms) = (*inner, &mut norms[..*inner]);
         if inner == 1 {
-            norms[0] = if *p == 1 { sum_of_absolutes(x) } else { sum_of_squares::<T, M>(x, T::default()) };
+            norms[0] = if *p == 1 { sum_of_absolutes(x) } else { T::sum_of_squares::<M>(x, T::default()) };
         } else {
             norms.fill(T::default());
             for row in x.chunks_exact(inner.max(1)) {

@@ -3,7 +3,7 @@
 use crate::cpu::Isa;
 use crate::cpu::simd::{Machine, Work};
 use crate::error::Result;
-use crate::ops::arith::{Real, sum, sum_of_squares};
+use crate::ops::arith::Real;
 use crate::ops::elementwise::gather;
 use crate::ops::{Kernel, Prepare, Walk};
 use crate::tensor::{Args, Dims, Grid, Tile, normalize_axis};
@@ -139,8 +139,8 @@ impl<T: Real> Rows<T> {
     #[inline(always)]
     fn statistics<M: Machine>(&self, x: &[T]) -> (T, T) {
         let n = x.len() as f64;
-        let mean = if self.kind == Kind::Layer { T::from_f64(sum(x).to_f64() / n) } else { T::default() };
-        let variance = sum_of_squares::<T, M>(x, mean).to_f64() / n;
+        let mean = if self.kind == Kind::Layer { T::from_f64(T::sum_of::<M>(x).to_f64() / n) } else { T::default() };
+        let variance = T::sum_of_squares::<M>(x, mean).to_f64() / n;
         (mean, T::from_f64(1.0 / (variance + self.epsilon).sqrt()))
     }
 }

@@ -2,8 +2,9 @@
 
 use super::SoftmaxKind;
 use crate::cpu::simd::{Machine, Work};
-use crate::cpu::{Isa, math};
+use crate::cpu::{Isa, fold, math};
 use crate::error::Result;
+use crate::ops::arith::tree;
 use crate::ops::{Kernel, kernel};
 use crate::tensor::{Args, Grid};
 
@@ -50,7 +51,7 @@ impl Work for Row<'_> {
     #[inline(always)]
     fn run<M: Machine>(self) {
         let Row { kind, x, y } = self;
-        let top = largest(x);
+        let top = fold::largest::<M>(x);
         match kind {
             SoftmaxKind::Softmax => {
                 let scale = 1.0 / exponentials::<M>(x, top, y);
@@ -72,18 +73,6 @@ impl Work for Row<'_> {
     }
 }
 
-#[inline(always)]
-fn largest(x: &[f32]) -> f32 {
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] = if chunk[i] > lanes[i] { chunk[i] } else { lanes[i] };
-        }
-    }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
-}
-
 /// Writes e^(x - top) to `y` and returns the sum.
 #[inline(always)]
 fn exponentials<M: Machine>(x: &[f32], top: f32, y: &mut [f32]) -> f32 {
@@ -95,14 +84,7 @@ fn exponentials<M: Machine>(x: &[f32], top: f32, y: &mut [f32]) -> f32 {
             lanes[i] += y[i];
         }
     }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-    }
-    let mut sum = lanes[0];
+    let mut sum = tree(lanes, |a, b| a + b);
     for (x, y) in x_rest.iter().zip(y_rest) {
         *y = math::exp::<M>(x - top);
         sum += *y;
