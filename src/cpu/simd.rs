@@ -70,6 +70,8 @@ pub trait Vector: Copy + 'static {
     unsafe fn or_nan(self, other: Self) -> Self;
     /// Lane i of the result is lane `index[i]`, below `LANES`; `index` has as many elements.
     unsafe fn permute(self, index: &[u32]) -> Self;
+    /// For each i below four, lane i of each four lanes in all of the four.
+    unsafe fn spread_fours(self) -> [Self; 4];
 
     /// The first `n` elements (at most `LANES`), and zeros.
     #[inline(always)]

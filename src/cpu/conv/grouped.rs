@@ -1,7 +1,8 @@
 //! Convolution in groups of fewer than 16 channels: one vector of output channels spans several groups.
 //!
-//! The input channel with index i of each lane's group comes from one load and one permutation, where the groups of a
-//! vector lie within a vector of input channels; otherwise lanes are filled one by one.
+//! The input channel with index i of each lane's group comes from one load and at most one permutation, where the groups
+//! of a vector lie within a vector of input channels; otherwise lanes are filled one by one. Pixels in the padding are
+//! read from zeros.
 
 use super::ConvArgs;
 use super::depthwise::{UNBOUNDED, store};
@@ -10,6 +11,7 @@ use super::shape::{ConvShape, Spatial};
 use crate::cpu::Isa;
 use crate::cpu::gemm::finish_rows;
 use crate::cpu::gemm::kernel::PANEL;
+use crate::cpu::parts::even;
 use crate::cpu::simd::{Machine, Vector, Work};
 use std::ops::Range;
 
@@ -25,8 +27,8 @@ pub(super) struct Grouped {
     in_channels: usize,
 }
 
-/// Pixels summed at once.
-const PIXELS: usize = 4;
+/// Most pixels summed at once.
+const PIXELS: usize = 8;
 /// The widest vector.
 const MOST_LANES: usize = 16;
 
@@ -76,23 +78,26 @@ impl Work for Part<'_> {
     fn run<M: Machine>(self) {
         // Copies, which no store to the output can change.
         let (plan, args) = (*self.plan, *self.args);
-        let Lines { window, input, output, .. } = plan.lines;
+        let Lines { output, .. } = plan.lines;
         let bounds = args.output.activation.bounds().unwrap_or(UNBOUNDED);
         let (part_lines, channels) = plan.lines.part(self.part);
-        let interior = plan.lines.interior();
-        let whole = interior.start + interior.len() / PIXELS * PIXELS;
+        let zeros = [0.0; MOST_LANES * PANEL];
+        let blocks = output[2].div_ceil(PIXELS);
         for line in part_lines {
             // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
             unsafe {
                 let first = line * output[2];
-                let line = Line { plan, args, bounds, rows: plan.lines.rows(line, self.scratch), first };
+                let line = Line { plan, args, bounds, rows: plan.lines.rows(line, self.scratch), first, zeros: &zeros };
                 for channel in channels.clone().step_by(M::LANES) {
-                    let lanes = Lanes::new(&plan, channel, M::LANES.min(channels.end - channel));
-                    for pixel in (0..interior.start).chain(whole..output[2]) {
-                        line.block::<M::Vector, 1>(pixel, &lanes, window.taps_inside(2, pixel, input[2]));
-                    }
-                    for pixel in (interior.start..whole).step_by(PIXELS) {
-                        line.block::<M::Vector, PIXELS>(pixel, &lanes, 0..window.kernel[2]);
+                    let lanes = Lanes::new(&plan, channel, M::LANES, M::LANES.min(channels.end - channel));
+                    for block in 0..blocks {
+                        let pixels = even(output[2], blocks, block);
+                        match lanes.from {
+                            From::One => line.block::<M::Vector, ONE>(&pixels, &lanes),
+                            From::Fours => line.block::<M::Vector, FOURS>(&pixels, &lanes),
+                            From::Within => line.block::<M::Vector, WITHIN>(&pixels, &lanes),
+                            From::Near | From::Far => line.block::<M::Vector, ANY>(&pixels, &lanes),
+                        }
                     }
                 }
                 finish_rows(M::ISA, &args.output, first..first + output[2], channels.clone());
@@ -100,6 +105,26 @@ impl Work for Part<'_> {
         }
     }
 }
+
+/// Where the lanes of a vector find their input channels.
+#[derive(Clone, Copy, PartialEq)]
+enum From {
+    /// All in the same group.
+    One,
+    /// Four lanes each in a group of four channels.
+    Fours,
+    /// Within a vector that is as long in the input.
+    Within,
+    /// Within a vector.
+    Near,
+    Far,
+}
+
+/// Values of [`From`] that have code of their own.
+const ONE: u8 = From::One as u8;
+const FOURS: u8 = From::Fours as u8;
+const WITHIN: u8 = From::Within as u8;
+const ANY: u8 = From::Near as u8;
 
 /// A vector of output channels and where their input channels are.
 struct Lanes {
@@ -109,28 +134,45 @@ struct Lanes {
     first: usize,
     /// Distance of each lane's group from it.
     offsets: [u32; MOST_LANES],
-    /// Whether all distances are below the length of the vector.
-    near: bool,
+    from: From,
 }
 
 impl Lanes {
+    /// `n` channels in a vector of `lanes`.
     #[inline(always)]
-    fn new(plan: &Grouped, channel: usize, n: usize) -> Lanes {
-        let group = channel / plan.group_out;
+    fn new(plan: &Grouped, channel: usize, lanes: usize, n: usize) -> Lanes {
+        let Grouped { group_in, group_out, in_channels, .. } = *plan;
+        let group = channel / group_out;
         let mut offsets = [0; MOST_LANES];
         for (lane, offset) in offsets.iter_mut().enumerate().take(n) {
-            *offset = (((channel + lane) / plan.group_out - group) * plan.group_in) as u32;
+            *offset = (((channel + lane) / group_out - group) * group_in) as u32;
         }
-        Lanes { channel, n, first: group * plan.group_in, offsets, near: (offsets[n - 1] as usize) < n }
+        let first = group * group_in;
+        let last = offsets[n - 1] as usize;
+        let fours = group_in == 4 && group_out == 4 && channel.is_multiple_of(4);
+        let from = match last {
+            0 => From::One,
+            _ if fours && n == lanes => From::Fours,
+            _ if last < n && first + group_in - 1 + lanes <= in_channels => From::Within,
+            _ if last < n => From::Near,
+            _ => From::Far,
+        };
+        Lanes { channel, n, first, offsets, from }
     }
 
-    /// For each lane, input channel `i` of its group, of a pixel with `channels` channels.
+    /// For each lane, input channel `i` of its group. `group` points to the first lane's, in a pixel of `channels`.
     #[inline(always)]
-    unsafe fn gather<V: Vector>(&self, pixel: *const f32, i: usize, channels: usize) -> V {
+    unsafe fn gather<V: Vector, const FROM: u8>(&self, group: *const f32, i: usize, channels: usize) -> V {
         // SAFETY: the caller's promises; a load never passes the end of the pixel.
         unsafe {
-            let from = pixel.add(self.first + i);
-            if self.near {
+            let from = group.add(i);
+            if FROM == ONE {
+                return V::splat(*from);
+            }
+            if FROM == WITHIN {
+                return V::load(from).permute(&self.offsets[..V::LANES]);
+            }
+            if self.from == From::Near {
                 return V::load_up_to(from, channels - self.first - i).permute(&self.offsets[..V::LANES]);
             }
             let mut values = [0.0; MOST_LANES];
@@ -150,36 +192,67 @@ struct Line<'a> {
     rows: &'a [WindowRow],
     /// Index of its first pixel.
     first: usize,
+    /// What the padding has for the groups of a vector.
+    zeros: &'a [f32; MOST_LANES * PANEL],
 }
 
 impl Line<'_> {
-    /// One vector of channels of `P` neighbouring pixels, for taps `taps` of each window row.
+    /// Where each of `pixels` has input channel `channel` for a tap.
     #[inline(always)]
-    unsafe fn block<V: Vector, const P: usize>(&self, pixel: usize, lanes: &Lanes, taps: Range<usize>) {
-        let Grouped { lines: Lines { window, .. }, stride: step, group_in, in_channels, .. } = self.plan;
+    fn groups(&self, row: &WindowRow, tap: usize, pixels: &Range<usize>, channel: usize) -> [*const f32; PIXELS] {
+        let Grouped { lines: Lines { window, input, .. }, stride: step, .. } = self.plan;
+        let first = (pixels.start * window.stride[2] + tap * window.dilation[2]).wrapping_sub(window.pad_begin[2]);
+        let from = self.args.input.wrapping_add(row.pixel * step + channel);
+        let last = first.wrapping_add((pixels.len() - 1) * window.stride[2]);
+        if first <= last && last < input[2] {
+            // Pixels that are not there repeat the last one.
+            let apart = window.stride[2] * step;
+            return std::array::from_fn(|p| from.wrapping_add(first * step + p.min(pixels.len() - 1) * apart));
+        }
+        std::array::from_fn(|p| {
+            let column = first.wrapping_add(p * window.stride[2]);
+            if column < input[2] && p < pixels.len() { from.wrapping_add(column * step) } else { self.zeros.as_ptr() }
+        })
+    }
+
+    /// One vector of channels of up to [`PIXELS`] neighbouring pixels.
+    #[inline(always)]
+    unsafe fn block<V: Vector, const FROM: u8>(&self, pixels: &Range<usize>, lanes: &Lanes) {
+        let Grouped { lines: Lines { window, .. }, group_in, in_channels, .. } = self.plan;
         let args = &self.args;
-        let (dilation, stride) = (window.dilation[2], window.stride[2]);
-        let channel = lanes.channel;
-        // SAFETY: the caller's promises. Padding may lie in front of the first tap, but not of those that are read.
+        // SAFETY: the caller's promises. Groups are read where the pixel lies inside the input, or from the zeros.
         unsafe {
-            let mut sums = [V::splat(0.0); P];
-            let weights = args.weights.add(channel / PANEL * PANEL * window.taps() * group_in + channel % PANEL);
-            let first = pixel * stride + taps.start * dilation - window.pad_begin[2];
+            let mut sums = [V::splat(0.0); PIXELS];
+            let weights =
+                args.weights.add(lanes.channel / PANEL * PANEL * window.taps() * group_in + lanes.channel % PANEL);
             for row in self.rows {
-                let from = args.input.add((row.pixel + first) * step);
-                let weights = weights.add((row.tap + taps.start) * group_in * PANEL);
-                for tap in 0..taps.len() {
+                for tap in 0..window.kernel[2] {
+                    let groups = self.groups(row, tap, pixels, lanes.first);
+                    let weights = weights.add((row.tap + tap) * group_in * PANEL);
+                    if FROM == FOURS {
+                        let weights: [V; 4] = std::array::from_fn(|i| V::load(weights.add(i * PANEL)));
+                        for p in 0..PIXELS {
+                            let x = V::load(groups[p]).spread_fours();
+                            for i in 0..4 {
+                                sums[p] = x[i].mul_add(weights[i], sums[p]);
+                            }
+                        }
+                        continue;
+                    }
                     for i in 0..group_in {
-                        let weight = V::load(weights.add((tap * group_in + i) * PANEL));
-                        for p in 0..P {
-                            let x: V = lanes.gather(from.add((p * stride + tap * dilation) * step), i, in_channels);
+                        let weight = V::load(weights.add(i * PANEL));
+                        for p in 0..PIXELS {
+                            let x: V = lanes.gather::<V, FROM>(groups[p], i, in_channels);
                             sums[p] = x.mul_add(weight, sums[p]);
                         }
                     }
                 }
             }
-            for p in 0..P {
-                store(&args.output, self.bounds, self.first + pixel + p, channel, lanes.n, sums[p]);
+            for p in 0..PIXELS {
+                if p < pixels.len() {
+                    let pixel = self.first + pixels.start + p;
+                    store(&args.output, self.bounds, pixel, lanes.channel, lanes.n, sums[p]);
+                }
             }
         }
     }

@@ -88,6 +88,11 @@ impl Vector for Four {
     }
 
     #[inline(always)]
+    unsafe fn spread_fours(self) -> [Self; 4] {
+        self.0.map(|x| Four([x; 4]))
+    }
+
+    #[inline(always)]
     unsafe fn permute(self, index: &[u32]) -> Self {
         Four(std::array::from_fn(|i| self.0[index[i] as usize % 4]))
     }

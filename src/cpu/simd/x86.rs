@@ -61,6 +61,7 @@ macro_rules! vector {
         load_first($from:ident, $n:ident) $load_first:expr,
         store_first($self:ident, $to:ident, $m:ident) $store_first:expr,
         permute($this:ident, $index:ident) $permute:expr,
+        spread_fours $spread:ident,
         or_nan($value:ident, $other:ident) $or_nan:expr $(,)?
     ) => {
         impl Vector for $type {
@@ -140,6 +141,12 @@ macro_rules! vector {
             }
 
             #[inline(always)]
+            unsafe fn spread_fours(self) -> [Self; 4] {
+                // SAFETY: the trait's promises.
+                unsafe { [$spread::<0x00>(self), $spread::<0x55>(self), $spread::<0xaa>(self), $spread::<0xff>(self)] }
+            }
+
+            #[inline(always)]
             unsafe fn or_nan($value, $other: Self) -> Self {
                 // SAFETY: the trait's promises.
                 unsafe { $or_nan }
@@ -154,6 +161,7 @@ vector! {
     load_first(from, n) _mm256_maskload_ps(from, first8(n)),
     store_first(self, to, n) store_first8(self, to, n),
     permute(self, index) _mm256_permutevar8x32_ps(self, _mm256_loadu_si256(index.as_ptr().cast())),
+    spread_fours _mm256_permute_ps,
     or_nan(self, other) _mm256_blendv_ps(self, other, _mm256_cmp_ps::<_CMP_UNORD_Q>(other, other)),
 }
 
@@ -163,5 +171,6 @@ vector! {
     load_first(from, n) _mm512_maskz_loadu_ps(first16(n), from),
     store_first(self, to, n) _mm512_mask_storeu_ps(to, first16(n), self),
     permute(self, index) _mm512_permutexvar_ps(_mm512_loadu_si512(index.as_ptr().cast()), self),
+    spread_fours _mm512_permute_ps,
     or_nan(self, other) _mm512_mask_mov_ps(self, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(other, other), other),
 }
