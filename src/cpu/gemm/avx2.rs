@@ -27,10 +27,7 @@ const HALVES: &[TileFn] = halves!(1 2 3 4 5 6 7 8 9 10 11 12);
 #[target_feature(enable = "avx2,fma")]
 unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(t: &Tile) {
     // SAFETY: the caller's promises.
-    unsafe {
-        // A last panel of few columns is half padding.
-        if VECTORS == 2 && t.cols <= 8 { tile::<__m256, ROWS, 1>(t) } else { tile::<__m256, ROWS, VECTORS>(t) }
-    }
+    unsafe { tile::<__m256, ROWS, VECTORS>(t) }
 }
 
 #[target_feature(enable = "avx2,fma")]
