@@ -1,7 +1,6 @@
 //! Micro-kernels for x86-64 with AVX-512: tiles of 14 x 32, 28 of the 32 registers accumulate.
 
 use super::kernel::{Micro, Tile, TileFn, tile};
-use super::row::row;
 use crate::cpu::Isa;
 use crate::cpu::simd::__m512;
 
@@ -13,7 +12,7 @@ macro_rules! tiles {
 }
 
 const TILES: &[&[TileFn]] = &[
-    &[f32_row, f32_row, f32_row, f32_row],
+    tiles!(1: 1 2 3 4),
     tiles!(2: 1 2 3 4),
     tiles!(3: 1 2 3 4),
     tiles!(4: 1 2 3 4),
@@ -33,10 +32,4 @@ const TILES: &[&[TileFn]] = &[
 unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(t: &Tile) {
     // SAFETY: the caller's promises.
     unsafe { tile::<__m512, ROWS, VECTORS>(t) }
-}
-
-#[target_feature(enable = "avx512f")]
-unsafe fn f32_row(t: &Tile) {
-    // SAFETY: the caller's promises.
-    unsafe { row::<__m512, 1>(t) }
 }
