@@ -184,18 +184,26 @@ impl Gemm {
         unsafe {
             let table = scratch::slice::<*const f32>(scratch, rows.len() * self.shape.segments);
             a.locate(rows.clone(), table);
-            self.run_block(&rows, &groups, table, 0, b, out);
+            // The next part begins with the panels that follow.
+            let following = self.start(b, 0, groups.end);
+            self.run_block(&rows, &groups, (table, 0), (b, following), out);
         }
     }
 
-    /// Computes all of C, of which `table` locates the rows of A, `offset` elements before their start.
+    /// Computes all of C, of which `table` locates the rows of A, `offset` elements before their start. What is read
+    /// after `b` is at `following`, which may be any address.
     ///
     /// # Safety
     /// As for [`Gemm::run_part`]; there is one segment.
-    pub(super) unsafe fn run_all(&self, table: &[*const f32], offset: usize, b: *const f32, out: &Output) {
+    pub(super) unsafe fn run_all(
+        &self,
+        (table, offset): (&[*const f32], usize),
+        (b, following): (*const f32, *const f32),
+        out: &Output,
+    ) {
         let groups = panels(self.shape.n).div_ceil(self.group);
         // SAFETY: the caller's promises.
-        unsafe { self.run_block(&(0..self.shape.m), &(0..groups), table, offset, b, out) }
+        unsafe { self.run_block(&(0..self.shape.m), &(0..groups), (table, offset), (b, following), out) }
     }
 
     /// # Safety
@@ -204,22 +212,32 @@ impl Gemm {
         &self,
         rows: &Range<usize>,
         groups: &Range<usize>,
-        table: &[*const f32],
-        offset: usize,
-        b: *const f32,
+        (table, offset): (&[*const f32], usize),
+        (b, following): (*const f32, *const f32),
         out: &Output,
     ) {
         for i in 0..self.blocks.len() {
             let pass = Pass::new(self, i, offset, out);
             for group in groups.clone() {
-                let next = if (group + 1) * self.group < panels(self.shape.n) { self.group } else { 0 };
+                let next = match (group + 1 < groups.end, i + 1 < self.blocks.len()) {
+                    (true, _) => self.start(b, i, group + 1),
+                    (false, true) => self.start(b, i + 1, groups.start),
+                    (false, false) => following,
+                };
                 // SAFETY: the caller's promises.
-                unsafe { self.run_panels(&pass, rows, (group * self.group, next), table, b, out) };
+                unsafe { self.run_panels(&pass, rows, (self.start(b, i, group), next), group, table, out) };
             }
         }
     }
 
-    /// One pass over K for one group of panels: all tiles of rows. The panels that follow stand `next` behind them.
+    /// Where pass `pass` begins to read group `group` of the panels of `b`.
+    fn start(&self, b: *const f32, pass: usize, group: usize) -> *const f32 {
+        let block = self.blocks.get(pass);
+        let first_k = block.first_segment * self.shape.depth + block.offset;
+        b.wrapping_add((group * self.group * self.panel_rows + first_k) * PANEL)
+    }
+
+    /// One pass over K for one group of panels, which start at `this_b`: all tiles of rows. `next_b` is read afterwards.
     ///
     /// # Safety
     /// As for [`Gemm::run_part`].
@@ -227,22 +245,19 @@ impl Gemm {
         &self,
         pass: &Pass,
         rows: &Range<usize>,
-        (panel, next): (usize, usize),
+        (this_b, next_b): (*const f32, *const f32),
+        group: usize,
         table: &[*const f32],
-        b: *const f32,
         out: &Output,
     ) {
-        let GemmShape { n, depth, .. } = self.shape;
-        let k = self.panel_rows;
+        let n = self.shape.n;
+        let panel = group * self.group;
         let group = self.group.min(panels(n) - panel);
         let column = panel * PANEL;
         let block = &pass.block;
-        let first_k = block.first_segment * depth + block.offset;
         let cols = columns(n, panel, group);
         let tiles = rows.len().div_ceil(self.micro.most_rows(group, cols));
-        let this_b = b.wrapping_add(panel * PANEL * k + first_k * PANEL);
         // Each of the first four tiles fetches a quarter of the next panels: a line for every four steps of K.
-        let next_b = this_b.wrapping_add(next * PANEL * k);
         let quarter = block.segments * block.depth / 4 * PANEL;
         for tile in 0..tiles {
             let tile_rows = even(rows.len(), tiles, tile);
@@ -258,7 +273,7 @@ impl Gemm {
                     depth: block.depth,
                     b: this_b,
                     next_b: if tile < 4 { next_b.wrapping_add(tile * quarter) } else { this_b },
-                    panel_stride: k * PANEL,
+                    panel_stride: self.panel_rows * PANEL,
                     c: out.data.add(row * out.stride + column),
                     c_stride: out.stride,
                     cols,

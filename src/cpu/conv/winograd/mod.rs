@@ -153,8 +153,8 @@ impl Winograd {
                 let table = scratch::slice::<*const f32>(rest, count);
                 transformed.locate(table);
                 for p in 0..PLANES {
-                    let weights = self.weights(args, p, first);
-                    gemm.run_all(table, p * transformed.plane, weights, &sums.output(p, 0));
+                    let weights = (self.weights(args, p, first), self.weights(args, p + 1, first));
+                    gemm.run_all((table, p * transformed.plane), weights, &sums.output(p, 0));
                 }
                 self.stages.transform_output(self.isa, tiles.clone(), columns, args, &sums);
             }
@@ -174,9 +174,9 @@ impl Winograd {
             let (transformed, sums) = (self.tiles_in(shared), self.sums_in(shared));
             let table = scratch::slice::<*const f32>(scratch, self.tiles);
             transformed.locate(table);
-            let weights = self.weights(args, p, groups.start);
+            let weights = (self.weights(args, p, groups.start), self.weights(args, p, groups.end));
             let gemm = self.gemm(self.tiles, columns.len());
-            gemm.run_all(table, p * transformed.plane, weights, &sums.output(p, columns.start));
+            gemm.run_all((table, p * transformed.plane), weights, &sums.output(p, columns.start));
         }
     }
 
@@ -184,14 +184,10 @@ impl Winograd {
         Gemm::whole(self.isa, GemmShape::matrix(tiles, columns, self.stages.in_channels))
     }
 
-    /// Transformed weights of element `p` from panel `panel` on.
-    ///
-    /// # Safety
-    /// They exist.
-    unsafe fn weights(&self, args: &ConvArgs, p: usize, panel: usize) -> *const f32 {
+    /// Where the transformed weights of element `p` are, from panel `panel` on.
+    fn weights(&self, args: &ConvArgs, p: usize, panel: usize) -> *const f32 {
         let Stages { in_channels, out_channels, .. } = self.stages;
-        // SAFETY: the caller's promise.
-        unsafe { args.weights.add((p * panels(out_channels) + panel) * PANEL * in_channels) }
+        args.weights.wrapping_add((p * panels(out_channels) + panel) * PANEL * in_channels)
     }
 
     /// The transformed input of the phases.
