@@ -255,13 +255,15 @@ impl Line<'_> {
     #[inline(always)]
     unsafe fn few<V: Vector, const P: usize>(&self, pixel: usize, channel: usize, n: usize, taps: Range<usize>) {
         let Line { step, args, lines: Lines { window, .. }, .. } = *self;
-        // SAFETY: the caller's promises. Padding may lie in front of the first tap, but not of those that are read.
+        // SAFETY: the caller's promises.
         unsafe {
             let mut sums = [V::splat(0.0); P];
             let weights = args.weights.add(channel / PANEL * PANEL * window.taps() + channel % PANEL);
-            let first = pixel * window.stride[2] + taps.start * window.dilation[2] - window.pad_begin[2];
+            // Without a tap inside the input there is no such pixel, and nothing is read.
+            let first = (pixel * window.stride[2] + taps.start * window.dilation[2]).wrapping_sub(window.pad_begin[2]);
             for row in self.rows {
-                let from = args.input.add((row.pixel + first) * step + channel);
+                let pixel = row.pixel.wrapping_add(first);
+                let from = args.input.wrapping_add(pixel.wrapping_mul(step).wrapping_add(channel));
                 let weights = weights.add((row.tap + taps.start) * PANEL);
                 for tap in 0..taps.len() {
                     let weight = V::load(weights.add(tap * PANEL));
