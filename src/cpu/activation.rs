@@ -115,34 +115,42 @@ impl Activation {
     fn map<'a, M: Machine>(self, rows: impl Iterator<Item = &'a mut [f32]>) {
         // One loop per function, so that each is vectorised by itself.
         macro_rules! each {
-            ($($pattern:pat => $activation:expr),* $(,)?) => {
+            ($($pattern:pat => $apply:ident $activation:expr),* $(,)?) => {
                 match self {
                     Activation::None => {}
-                    $($pattern => for row in rows { in_blocks(row, |x| $activation.apply::<M>(x)) },)*
+                    $($pattern => for row in rows { $apply(row, |x| $activation.apply::<M>(x)) },)*
                 }
             };
         }
         use Activation::*;
         each! {
-            Relu => Relu,
-            Clip { lo, hi } => Clip { lo, hi },
-            LeakyRelu { alpha } => LeakyRelu { alpha },
-            Elu { alpha } => Elu { alpha },
-            Sigmoid => Sigmoid,
-            Tanh => Tanh,
-            Silu => Silu,
-            HardSigmoid { alpha, beta } => HardSigmoid { alpha, beta },
-            HardSwish => HardSwish,
-            Gelu => Gelu,
-            GeluTanh => GeluTanh,
-            Softplus => Softplus,
-            Mish => Mish,
+            Relu => plainly Relu,
+            Clip { lo, hi } => plainly Clip { lo, hi },
+            LeakyRelu { alpha } => plainly LeakyRelu { alpha },
+            Elu { alpha } => in_blocks Elu { alpha },
+            Sigmoid => in_blocks Sigmoid,
+            Tanh => in_blocks Tanh,
+            Silu => in_blocks Silu,
+            HardSigmoid { alpha, beta } => plainly HardSigmoid { alpha, beta },
+            HardSwish => in_blocks HardSwish,
+            Gelu => in_blocks Gelu,
+            GeluTanh => in_blocks GeluTanh,
+            Softplus => in_blocks Softplus,
+            Mish => in_blocks Mish,
         }
     }
 }
 
-/// Applies a function to every element, in blocks of a few vectors: the last block is filled up, so that there is no
-/// element by itself.
+/// Applies a function of an operation or two to every element. The compiler would not make vectors of a block of these.
+#[inline(always)]
+fn plainly(row: &mut [f32], f: impl Fn(f32) -> f32) {
+    for x in row {
+        *x = f(*x);
+    }
+}
+
+/// Applies a function of more operations to every element, in blocks of a few vectors: the last block is filled up, so
+/// that there is no element by itself.
 #[inline(always)]
 fn in_blocks(row: &mut [f32], f: impl Fn(f32) -> f32) {
     let (blocks, rest) = row.as_chunks_mut::<BLOCK>();
