@@ -1,6 +1,8 @@
 //! Functions and normalisations that exporters write as sequences of simpler operators.
 
 use super::rewrite::{Rewriter, Rule};
+use super::simplify::output_shape;
+use super::transposes::{channels_last, inverse};
 use super::views::scaled;
 use infer::cpu::Activation;
 use infer::error::Result;
@@ -12,7 +14,7 @@ use infer::ops::{Norm, Op, Reduce, Unary};
 use infer::tensor::{DType, Dim, normalize_axis};
 
 /// The rules of this file.
-pub const RULES: &[Rule] = &[hard_sigmoid, self_gated, gelu, normalized, scaled_norm, shifted_norm];
+pub const RULES: &[Rule] = &[hard_sigmoid, self_gated, gelu, normalized, grouped_norm, scaled_norm, shifted_norm];
 
 /// Outputs in place of an operator's, if a rule applies.
 type Replaced = Result<Option<Vec<ValueId>>>;
@@ -248,6 +250,50 @@ fn normalized(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Repl
     }
 }
 
+/// Whether all elements of an f32 constant are `number`.
+fn all_are(r: &Rewriter<'_>, value: ValueId, number: f32) -> bool {
+    r.b.elements::<f32>(value).is_some_and(|v| v.iter().all(|x| *x == number))
+}
+
+/// Channels of which those of each group are one dimension with the pixels, normalised as if they were one channel: a
+/// normalisation in groups.
+fn grouped_norm(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let (Op::Reshape(_), Some(last)) = (op, inputs[0]) else { return Ok(None) };
+    let Some((normal, _)) = r.transposed(last).filter(|(_, perm)| *perm == [0, 2, 1]) else { return Ok(None) };
+    let Some((&Op::Norm(Norm::Group { groups: 0, epsilon }), &[Some(last), Some(scale), Some(bias)])) =
+        r.producer(normal)
+    else {
+        return Ok(None);
+    };
+    let Some((rows, _)) = r.transposed(last).filter(|(_, perm)| *perm == [0, 2, 1]) else { return Ok(None) };
+    let Some((Op::Reshape(_), &[Some(x), _])) = r.producer(rows) else { return Ok(None) };
+    let (dims, cut) = (r.b.dims(x), r.b.dims(rows));
+    let [batch, Dim::Fixed(channels), _, ..] = &dims[..] else { return Ok(None) };
+    let Some(groups) = cut[1].fixed().filter(|&g| g > 0 && channels % g == 0) else { return Ok(None) };
+    let whole = *batch == cut[0] && output_shape(r, op, inputs)?[..] == dims[..];
+    if !whole || !all_are(r, scale, 1.0) || !all_are(r, bias, 0.0) {
+        return Ok(None);
+    }
+    let Ok(groups) = u32::try_from(groups) else { return Ok(None) };
+    let rank = dims.len();
+    let x = r.transpose(x, &channels_last(rank))?;
+    let y = r.emit1(Norm::Group { groups, epsilon }, &[x])?;
+    Ok(Some(vec![r.transpose(y, &inverse(&channels_last(rank)))?]))
+}
+
+/// A constant that has an element for each channel of a channels-first tensor, as a vector.
+fn per_channel(r: &mut Rewriter<'_>, tensor: ValueId, value: ValueId) -> Result<Option<ValueId>> {
+    let (dims, mut full) = (r.b.dims(tensor), r.b.dims(value));
+    while full.len() < dims.len() {
+        full.insert(0, Dim::Fixed(1));
+    }
+    let fits = full.iter().enumerate().all(|(i, d)| *d == if i == 1 { dims[1].clone() } else { Dim::Fixed(1) });
+    match fits && full.len() == dims.len() && r.b.is_constant(value) {
+        true => super::views::reshape(r, value, &dims[1..2]),
+        false => Ok(None),
+    }
+}
+
 /// A constant vector along the normalised dimension.
 fn per_element(r: &mut Rewriter<'_>, norm: ValueId, value: ValueId) -> Result<Option<ValueId>> {
     let dims = r.b.dims(value);
@@ -260,34 +306,66 @@ fn per_element(r: &mut Rewriter<'_>, norm: ValueId, value: ValueId) -> Result<Op
     }
 }
 
-/// The normalisation over the last dimension that makes a value which nothing else reads, and its inputs.
-fn norm_of(r: &Rewriter<'_>, value: ValueId) -> Option<(Norm, Vec<Option<ValueId>>)> {
-    let (Op::Norm(norm), inputs) = r.producer(value)? else { return None };
-    let (Norm::Layer { axis, .. } | Norm::Rms { axis, .. }) = norm else { return None };
-    let rank = r.b.rank(value);
-    let last = normalize_axis((*axis).into(), rank).is_ok_and(|axis| axis + 1 == rank);
-    (last && r.only_use(value)).then(|| (norm.clone(), inputs.to_vec()))
+/// A normalisation that nothing but the operator at hand reads.
+struct Normal {
+    norm: Norm,
+    inputs: Vec<Option<ValueId>>,
+    /// Its factor or offset, as a vector.
+    vector: ValueId,
+    /// How its result is transposed before the factor or the offset.
+    perm: Option<Vec<usize>>,
 }
 
-/// A factor per element is the normalisation's scale.
+impl Normal {
+    /// The normalisation over rows or of channels that makes `value`, with a factor or an offset that it can have.
+    fn of(r: &mut Rewriter<'_>, value: ValueId, factor: ValueId) -> Result<Option<Normal>> {
+        if !r.only_use(value) {
+            return Ok(None);
+        }
+        let (made, perm) = r.transposed(value).map_or((value, None), |(made, perm)| (made, Some(perm)));
+        let Some((Op::Norm(norm), inputs)) = r.producer(made) else { return Ok(None) };
+        let (norm, inputs, rank) = (norm.clone(), inputs.to_vec(), r.b.rank(value));
+        let vector = match (&norm, &perm) {
+            (Norm::Layer { axis, .. } | Norm::Rms { axis, .. }, None)
+                if normalize_axis((*axis).into(), rank).is_ok_and(|axis| axis + 1 == rank) =>
+            {
+                per_element(r, value, factor)?
+            }
+            (Norm::Group { .. }, Some(perm)) if *perm == inverse(&channels_last(rank)) => per_channel(r, value, factor)?,
+            _ => None,
+        };
+        Ok(vector.map(|vector| Normal { norm, inputs, vector, perm }))
+    }
+
+    /// Emits it with these inputs.
+    fn emit(self, r: &mut Rewriter<'_>, inputs: &[Option<ValueId>]) -> Replaced {
+        let y = r.emit(self.norm, inputs)?[0];
+        Ok(Some(vec![match self.perm {
+            Some(perm) => r.transpose(y, &perm)?,
+            None => y,
+        }]))
+    }
+}
+
+/// A factor per element or channel is the normalisation's scale.
 fn scaled_norm(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
     let Some(operands) = operands(op, inputs, BinaryKind::Mul) else { return Ok(None) };
     for [x, scale] in orders(operands) {
-        let Some((norm, found)) = norm_of(r, x).filter(|(_, inputs)| inputs.len() == 1) else { continue };
-        let Some(scale) = per_element(r, x, scale)? else { continue };
-        return Ok(Some(vec![r.emit(norm, &[found[0], Some(scale)])?[0]]));
+        let Some(found) = Normal::of(r, x, scale)?.filter(|n| n.inputs.len() == 1) else { continue };
+        let inputs = [found.inputs[0], Some(found.vector)];
+        return found.emit(r, &inputs);
     }
     Ok(None)
 }
 
-/// An offset per element is the normalisation's bias.
+/// An offset per element or channel is the normalisation's bias.
 fn shifted_norm(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
     let Some(operands) = operands(op, inputs, BinaryKind::Add) else { return Ok(None) };
     for [x, bias] in orders(operands) {
-        let Some((norm, found)) = norm_of(r, x) else { continue };
-        let &[input, Some(scale)] = found.as_slice() else { continue };
-        let Some(bias) = per_element(r, x, bias)? else { continue };
-        return Ok(Some(vec![r.emit(norm, &[input, Some(scale), Some(bias)])?[0]]));
+        let Some(found) = Normal::of(r, x, bias)? else { continue };
+        let &[input, Some(scale)] = found.inputs.as_slice() else { continue };
+        let inputs = [input, Some(scale), Some(found.vector)];
+        return found.emit(r, &inputs);
     }
     Ok(None)
 }

@@ -33,10 +33,16 @@ fn is_identity(perm: &[usize]) -> bool {
     perm.iter().copied().eq(0..perm.len())
 }
 
-fn inverse(perm: &[usize]) -> Vec<usize> {
+/// The permutation that undoes another.
+pub fn inverse(perm: &[usize]) -> Vec<usize> {
     let mut inverse = vec![0; perm.len()];
     perm.iter().enumerate().for_each(|(i, &p)| inverse[p] = i);
     inverse
+}
+
+/// The permutation that makes `[N, C, spatial..]` channels-last.
+pub fn channels_last(rank: usize) -> Vec<usize> {
+    [0].into_iter().chain(2..rank).chain([1]).collect()
 }
 
 /// A Transpose of a Transpose is one Transpose, or none.
@@ -180,10 +186,8 @@ fn through_pad(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Rep
 fn into_conv(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
     let (Op::Conv(c), Some(x)) = (op, inputs[0]) else { return Ok(None) };
     let Some((bare, perm)) = r.transposed(x) else { return Ok(None) };
-    let rank = perm.len();
     let few = r.b.dims(bare).get(1).and_then(Dim::fixed).is_some_and(|n| n <= 4);
-    let last = [0].into_iter().chain(2..rank).chain([1]);
-    if c.channels_first_input || !few || c.groups != 1 || !perm.iter().copied().eq(last) {
+    if c.channels_first_input || !few || c.groups != 1 || perm != channels_last(perm.len()) {
         return Ok(None);
     }
     let mut inputs = inputs.to_vec();

@@ -1,13 +1,13 @@
 //! Functions and normalisations as sequences of simpler operators, and what only looks like them.
 
-use super::{check, program, weights};
+use super::{check, conv, program, weights};
 use crate::builder::Builder;
 use infer::error::Result;
 use infer::graph::ValueId;
 use infer::ops::binary::BinaryKind::{self, Add, Div, Mul, Pow, Sub};
 use infer::ops::reduce::ReduceKind;
 use infer::ops::unary::UnaryKind;
-use infer::ops::{Op, Unary};
+use infer::ops::{Norm, Op, Unary};
 
 /// The operators left of a function of a tensor `[batch, 5, 16]`.
 fn left(build: impl Fn(&mut Builder<'_>, ValueId) -> Result<ValueId>) -> Vec<String> {
@@ -169,4 +169,35 @@ fn other_axes_are_no_norm_of_rows() {
         b.div(x, root)
     });
     assert!(!shifted.contains(&"Norm".to_string()), "{shifted:?}");
+}
+
+/// The operators left of a normalisation of an image's channels in groups, as exporters write it, between convolutions.
+fn in_groups(channels: usize, groups: i64, vector: &[usize], number: f32) -> Vec<String> {
+    let dims = [1, 4, 5, 6];
+    let p = program(&dims, |b, x| {
+        let x = conv(b, x, channels, 1);
+        let rows = b.reshape(x, &[0, groups, -1]).unwrap();
+        let rows = b.channels_last(rows).unwrap();
+        let (one, zero) = (b.array(&[groups as usize], &vec![number; groups as usize]), vec![0.0; groups as usize]);
+        let (one, zero) = (one.unwrap(), b.array(&[groups as usize], &zero).unwrap());
+        let y = b.emit1(Norm::Group { groups: 0, epsilon: 1e-5 }, &[rows, one, zero]).unwrap();
+        let y = b.channels_first(y).unwrap();
+        let y = b.reshape(y, &[0, channels as i64, 5, 6]).unwrap();
+        let (scale, bias) = (weights(b, vector, 4), weights(b, vector, 5));
+        let y = b.mul(y, scale).unwrap();
+        let y = b.add(bias, y).unwrap();
+        vec![conv(b, y, 4, 6)]
+    });
+    check(p, &dims)
+}
+
+#[test]
+fn norms_in_groups() {
+    for groups in [1, 2, 8] {
+        assert_eq!(in_groups(8, groups, &[8, 1, 1], 1.0), ["Conv", "Norm", "Conv", "Transpose"], "{groups}");
+    }
+    assert_eq!(in_groups(8, 4, &[1, 8, 1, 1], 1.0), ["Conv", "Norm", "Conv", "Transpose"]);
+    // Factors that are not one for each channel, or a scale of its own, stay.
+    assert!(in_groups(6, 2, &[6], 1.0).len() > 4);
+    assert!(in_groups(8, 2, &[8, 1, 1], 2.0).len() > 4);
 }
