@@ -9,6 +9,9 @@ use infer::ops::{Fail, Tensor};
 use infer::tensor::{DType, Dim, Shape, TensorType};
 use std::collections::HashSet;
 
+/// Most trips of a Loop that is lowered trip by trip.
+const MOST_TRIPS: usize = 1024;
+
 /// Bodies of control flow in which an If may still take in what follows it, as that doubles.
 const MOST_FORKS: usize = 4;
 
@@ -42,8 +45,55 @@ fn loop_(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     }
     let trips = cx.optional(n, 0)?;
     let condition = cx.optional(n, 1)?;
+    let state = (0..carried).map(|i| cx.bound(n.required_input(2 + i)?).cloned()).collect::<Result<Vec<_>>>()?;
+    if state.iter().any(|v| !matches!(v, Bound::Tensor(_))) {
+        return unrolled(cx, n, body, [trips, condition], state);
+    }
     let state = (0..carried).map(|i| cx.input(n, 2 + i)).collect::<Result<Vec<_>>>()?;
     cx.emit_loop(trips, condition, &state, &body.captures, &[], |cx, inputs| cx.inline_tensors(body, inputs))
+}
+
+/// Lowers a Loop that carries sequences, which exist only here, trip by trip: their number must be known.
+fn unrolled(
+    cx: &mut Cx<'_>,
+    n: &Node,
+    body: &Graph,
+    [trips, condition]: [Option<ValueId>; 2],
+    mut state: Vec<Bound>,
+) -> Result<Vec<ValueId>> {
+    let carried = state.len();
+    let unknown = || Error::unsupported("a Loop that carries a sequence and whose number of trips is not known");
+    let number = |cx: &Cx<'_>, v: Option<ValueId>, absent: i64| -> Result<i64> {
+        v.map_or(Ok(absent), |v| cx.b.known_ints(v).and_then(|v| v.first().copied()).ok_or_else(unknown))
+    };
+    let trips = number(cx, trips, i64::MAX)?;
+    let (mut go_on, mut trip) = (number(cx, condition, 1)? != 0, 0);
+    let mut columns: Vec<Vec<ValueId>> = vec![vec![]; body.outputs.len().saturating_sub(1 + carried)];
+    while go_on && trip < trips {
+        if trip as usize == MOST_TRIPS {
+            return Err(Error::unsupported(format!("a Loop that carries a sequence for more than {MOST_TRIPS} trips")));
+        }
+        let first = [Bound::Tensor(cx.b.array(&[], &[trip])?), Bound::Tensor(cx.b.scalar(DType::Bool, 1.0)?)];
+        let mut results = cx.inline(body, &[&first[..], &state].concat())?.into_iter();
+        let condition = results.next().ok_or_else(|| Error::format("a body without a condition"))?.tensor()?;
+        go_on = number(cx, Some(condition), 1)? != 0;
+        state = results.by_ref().take(carried).collect();
+        for (column, result) in columns.iter_mut().zip(results) {
+            column.push(cx.b.unsqueeze(result.tensor()?, &[0])?);
+        }
+        trip += 1;
+    }
+    for (i, bound) in state.into_iter().enumerate() {
+        cx.bind(n, i, bound);
+    }
+    for (i, column) in columns.iter().enumerate().filter(|(i, _)| n.output(carried + i).is_some()) {
+        if column.is_empty() {
+            return Err(Error::unsupported("what a Loop without trips stacks"));
+        }
+        let stacked = cx.b.concat(0, column)?;
+        cx.bind(n, carried + i, Bound::Tensor(stacked));
+    }
+    Ok(vec![])
 }
 
 impl Cx<'_> {

@@ -1,4 +1,4 @@
-//! Ifs whose branches do not agree.
+//! Ifs whose branches do not agree, and Loops that carry sequences.
 
 use super::*;
 use crate::onnx::lower::lower;
@@ -79,4 +79,43 @@ fn outputs_of_different_ranks_are_refused() {
     let model = squeezed(vec![node("Relu", &["h"], &["y"])]);
     let e = lower(&load(&model).unwrap()).unwrap_err().to_string();
     assert!(e.contains("on one path"), "{e}");
+}
+
+/// y = 0 · x, 1 · x, .. one below the other, put together by a Loop of so many trips.
+fn stacked(trips: Option<i64>) -> ModelProto {
+    let body = GraphProto {
+        name: "body".into(),
+        input: vec![untyped("i"), untyped("c"), untyped("before")],
+        output: vec![untyped("more"), untyped("after")],
+        node: vec![
+            node("CastLike", &["i", "x"], &["factor"]),
+            node("Mul", &["x", "factor"], &["z"]),
+            node("SequenceInsert", &["before", "z"], &["after"]),
+            node("Identity", &["c"], &["more"]),
+        ],
+        ..Default::default()
+    };
+    let number = match trips {
+        Some(trips) => node("Constant", &[], &["trips"]).with(ints("value_ints", &[trips])),
+        None => node("Cast", &["x"], &["trips"]).with(int("to", DataType::Int64 as i64)),
+    };
+    let nodes = vec![
+        number,
+        node("SequenceEmpty", &[], &["none"]),
+        node("Loop", &["trips", "", "none"], &["all"]).with(subgraph("body", body)),
+        node("ConcatFromSequence", &["all"], &["y"]).with(int("axis", 0)),
+    ];
+    let input = value("x", &[DimensionValue::Value(4), DimensionValue::Param("n".into())]);
+    let (input, output) = (vec![input], vec![untyped("y")]);
+    model(GraphProto { name: "g".into(), input, output, node: nodes, ..Default::default() })
+}
+
+#[test]
+fn loops_that_carry_sequences_are_lowered_trip_by_trip() {
+    assert_eq!(run(&stacked(Some(2)), 1).unwrap(), (vec![8, 1], vec![0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0]));
+    assert_eq!(run(&stacked(Some(3)), 2).unwrap().0, [12, 2]);
+    let refused = |model: &ModelProto| lower(&load(model).unwrap()).unwrap_err().to_string();
+    assert!(refused(&stacked(None)).contains("trips is not known"));
+    assert!(refused(&stacked(Some(2000))).contains("more than 1024 trips"));
+    assert!(refused(&stacked(Some(0))).contains("empty sequence"));
 }
