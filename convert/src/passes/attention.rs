@@ -296,7 +296,36 @@ fn operands(
     let v = operand(swap(Arranged::trace(r, v)?, swap_v), p.get(..p.len().checked_sub(2)?)?, &to)?;
     let scale = scores.scale * q_scale * k_scale;
     let fits = (scale as f32).is_normal() && q.extents[3] == k.extents[3] && k.extents[2] == v.extents[2];
+    let [k, v] = match (shared(r, &k), shared(r, &v)) {
+        (Some(k), Some(v)) if k.extents[1] == v.extents[1] => [k, v],
+        _ => [k, v],
+    };
     fits.then_some(([q, k, v], scale))
+}
+
+/// Keys or values `[batch, heads, sequence, size]`, each head of which is repeated for a group of queries: without the
+/// repetition.
+fn shared(r: &Rewriter<'_>, repeated: &Arranged) -> Option<Arranged> {
+    let (Op::Expand(_), inputs) = r.producer(repeated.source)? else { return None };
+    let x = inputs[0]?;
+    let (from, to) = (r.b.dims(x), r.b.dims(repeated.source));
+    let changed: Vec<usize> = (0..to.len()).filter(|&i| from.get(i) != Some(&to[i])).collect();
+    let &[axis] = changed.as_slice() else { return None };
+    if from.len() != to.len() || from[axis] != Dim::Fixed(1) {
+        return None;
+    }
+    let before = |dims: &[Dim]| dims.iter().fold(Dim::Fixed(1), |n, d| n.mul(d));
+    let atom = (0..repeated.atoms.len()).find(|&n| before(&repeated.atoms[..n]) == before(&to[..axis]))?;
+    // Heads of a group are neighbours.
+    if repeated.atoms[atom] != to[axis] || repeated.dims[1].last() != Some(&atom) {
+        return None;
+    }
+    let mut one = Arranged { source: x, ..repeated.clone() };
+    one.extents[1] = repeated.extents[1].floor_div(&to[axis]);
+    one.atoms.remove(atom);
+    one.dims[1].pop();
+    one.dims.iter_mut().flatten().filter(|a| **a > atom).for_each(|a| *a -= 1);
+    Arranged::trace(r, x)?.then(&one)
 }
 
 /// Emits the attention under the arrangement that moves less data; the result is `[batch, heads, sequence, size]`.
@@ -315,14 +344,14 @@ fn emit(
     }
     let moved = |x: &&Arranged| !x.in_order();
     let interleaved: Option<Vec<Arranged>> = operands.iter().map(sequence_first).collect();
-    let heads = operands[0].extents[1].fixed().and_then(|h| u32::try_from(h).ok());
+    let [heads, kv_heads] = [0, 1].map(|i| operands[i].extents[1].fixed().and_then(|h| u32::try_from(h).ok()));
     let (batch, rows, size) = (&operands[0].extents[0], &operands[0].extents[2], &operands[2].extents[3]);
     let mut op = Attention { scale, ..Attention::default() };
     // The result most often goes on interleaved.
-    if let (Some(interleaved), Some(heads)) = (interleaved, heads)
+    if let (Some(interleaved), Some(heads), Some(kv_heads)) = (interleaved, heads, kv_heads)
         && interleaved.iter().filter(moved).count() <= operands.iter().filter(moved).count() + 1
     {
-        (op.heads, op.kv_heads, op.arrangement) = (heads, heads, Arrangement::SequenceFirst);
+        (op.heads, op.kv_heads, op.arrangement) = (heads, kv_heads, Arrangement::SequenceFirst);
         let Some(y) = emit_operator(r, op, &interleaved, mask)? else { return Ok(None) };
         let dims = [batch.clone(), rows.clone(), Dim::from(heads as usize), size.clone()];
         let Some(y) = reshape(r, y, &dims)? else { return Ok(None) };

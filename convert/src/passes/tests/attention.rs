@@ -6,7 +6,7 @@ use infer::error::Result;
 use infer::graph::ValueId;
 use infer::ops::softmax::SoftmaxKind;
 use infer::ops::unary::UnaryKind;
-use infer::ops::{MatMul, Softmax, Where};
+use infer::ops::{MatMul, Slice, Softmax, Where};
 use infer::tensor::DType;
 
 const HEADS: i64 = 3;
@@ -253,5 +253,46 @@ fn scores_and_weights_that_are_wanted_stay() {
             build(b).unwrap()
         });
         is_unfused(&check(p, &[1, ROWS, WIDTH]));
+    }
+}
+
+#[test]
+fn keys_and_values_of_groups_of_heads_are_not_repeated() {
+    const GROUP: i64 = 2;
+    let repeated = |b: &mut Builder<'_>, x: ValueId, inner: bool| -> Result<ValueId> {
+        let wide = b.unsqueeze(x, &[if inner { 2 } else { 1 }])?;
+        let batch = b.shape(x)?;
+        let (zero, one) = (b.ints(&[0])?, b.ints(&[1])?);
+        let batch = b.emit1(Slice { axes: vec![0] }, &[batch, zero, one])?;
+        let rest = if inner { [HEADS, GROUP] } else { [GROUP, HEADS] };
+        let rest = b.ints(&[rest[0], rest[1], ROWS as i64, SIZE])?;
+        let shape = b.concat(0, &[batch, rest])?;
+        let wide = b.expand(wide, shape)?;
+        b.reshape(wide, &[0, GROUP * HEADS, ROWS as i64, SIZE])
+    };
+    for inner in [true, false] {
+        let dims = [1, ROWS, WIDTH];
+        let p = program(&dims, |b, x| {
+            let mut build = || -> Result<ValueId> {
+                let q = linear(b, x, 2 * WIDTH, 10)?;
+                let q = b.reshape(q, &[0, 0, GROUP * HEADS, SIZE])?;
+                let q = b.transpose(q, &[0, 2, 1, 3])?;
+                let (k, v) = (linear(b, x, WIDTH, 20)?, linear(b, x, WIDTH, 30)?);
+                let (k, v) = (heads(b, k)?, heads(b, v)?);
+                let (k, v) = (repeated(b, k, inner)?, repeated(b, v, inner)?);
+                let k = b.transpose(k, &[0, 1, 3, 2])?;
+                let scores = matmul(b, q, k)?;
+                let p = softmax(b, scores, -1)?;
+                let y = matmul(b, p, v)?;
+                let y = b.transpose(y, &[0, 2, 1, 3])?;
+                b.reshape(y, &[0, 0, 2 * WIDTH as i64])
+            };
+            vec![build().unwrap()]
+        });
+        let nodes = check(p, &dims);
+        assert!(nodes.contains(&"Attention".to_string()), "{nodes:?}");
+        // Neighbours share keys and values; heads that are apart do not.
+        assert_eq!(nodes.contains(&"Expand".to_string()), !inner, "{nodes:?}");
+        assert!(!inner || !nodes.contains(&"Transpose".to_string()), "{nodes:?}");
     }
 }
