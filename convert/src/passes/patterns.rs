@@ -331,7 +331,9 @@ impl Normal {
             {
                 per_element(r, value, factor)?
             }
-            (Norm::Group { .. }, Some(perm)) if *perm == inverse(&channels_last(rank)) => per_channel(r, value, factor)?,
+            (Norm::Group { .. }, Some(perm)) if *perm == inverse(&channels_last(rank)) => {
+                per_channel(r, value, factor)?
+            }
             _ => None,
         };
         Ok(vector.map(|vector| Normal { norm, inputs, vector, perm }))

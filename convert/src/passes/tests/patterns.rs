@@ -178,7 +178,7 @@ fn in_groups(channels: usize, groups: i64, vector: &[usize], number: f32) -> Vec
         let x = conv(b, x, channels, 1);
         let rows = b.reshape(x, &[0, groups, -1]).unwrap();
         let rows = b.channels_last(rows).unwrap();
-        let (one, zero) = (b.array(&[groups as usize], &vec![number; groups as usize]), vec![0.0; groups as usize]);
+        let (one, zero) = (b.array(&[groups as usize], &vec![number; groups as usize]), vec![0.0f32; groups as usize]);
         let (one, zero) = (one.unwrap(), b.array(&[groups as usize], &zero).unwrap());
         let y = b.emit1(Norm::Group { groups: 0, epsilon: 1e-5 }, &[rows, one, zero]).unwrap();
         let y = b.channels_first(y).unwrap();
