@@ -77,7 +77,7 @@ fn what_is_wrong_is_named() {
         ("NUL", |p| p.output_names = vec!["a\0b".into()]),
         ("NUL", |p| p.metadata.push(("a\0b".into(), String::new()))),
         ("does not exist", |p| p.states.push(State { input: 0, output: 9 })),
-        ("Concat", |p| p.graphs[0].nodes[1].kind = NodeKind::Op(Concat { axis: 5 }.into())),
+        ("Concat", |p| p.graphs[0].nodes[1].kind = NodeKind::Op(Concat::along(5).into())),
         ("not bool", |p| {
             let y = value(p, 0);
             p.graphs[0].nodes.push(branching("if", 1, y));

@@ -69,7 +69,7 @@ impl Builder<'_> {
     pub fn concat(&mut self, axis: i64, parts: &[ValueId]) -> Result<ValueId> {
         match parts {
             [one] => Ok(*one),
-            _ => self.emit1(Concat { axis }, parts),
+            _ => self.emit1(Concat::along(axis), parts),
         }
     }
 

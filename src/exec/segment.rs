@@ -211,15 +211,15 @@ pub(super) fn view(
 fn result(location: &Location, workspace: &mut Workspace, outputs: &[OutView<'static>]) -> OutView<'static> {
     let dtype = location.info.dtype;
     match &location.place {
-        Place::Arena(offset) => arena(workspace, *offset, location.len, dtype),
+        Place::Arena(start) => arena(workspace, start + location.offset, location.len, dtype),
         Place::Kept(id) => {
             let kept = workspace.kept[id.0 as usize].as_mut().expect("kept memory is reserved");
-            unbound(OutView::new(&mut kept[..location.len], dtype))
+            unbound(OutView::new(&mut kept[location.offset..][..location.len], dtype))
         }
         Place::Output(i) => {
-            assert!(outputs[*i].byte_len() >= location.len, "output memory is too small");
+            assert!(outputs[*i].byte_len() >= location.offset + location.len, "output memory is too small");
             // SAFETY: a part of the output's memory.
-            unsafe { OutView::from_raw(pointer(outputs[*i]), location.len, dtype) }
+            unsafe { OutView::from_raw(pointer(outputs[*i]).add(location.offset), location.len, dtype) }
         }
         Place::Constant(_) | Place::Input(_) => unreachable!("a step writes neither constants nor inputs"),
     }

@@ -99,8 +99,22 @@ pub trait Kernel: Send + Sync {
         0
     }
 
+    /// Makes the kernel write the rows of its only output, along the last dimension, `stride` elements apart, as a part of
+    /// a larger tensor; false if it cannot.
+    fn set_apart(&mut self, _stride: usize) -> bool {
+        false
+    }
+
+    /// Tells the kernel of a Concat that an input is in its place in the output already.
+    fn leave_out(&mut self, _input: usize) {}
+
     /// Does one part of one phase.
     fn run(&self, phase: usize, args: &mut Args<'_>) -> Result<()>;
+}
+
+/// Elements from the first to the last of `rows` rows of so many elements, `stride` elements apart.
+pub fn rows_apart(rows: usize, width: usize, stride: usize) -> usize {
+    rows.checked_sub(1).map_or(0, |gaps| gaps * stride + width)
 }
 
 /// A kernel with a single phase, from its grid and a function; most element-wise and data movement kernels are that.

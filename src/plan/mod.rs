@@ -5,6 +5,7 @@
 //! data, and the rest of the graph is resolved (or found in the cache) as the next segment.
 
 mod cache;
+mod join;
 mod memory;
 mod resolve;
 
@@ -37,9 +38,12 @@ pub enum Place {
 pub struct Location {
     /// Where the bytes are.
     pub place: Place,
+    /// First byte there; not 0 only for a part of a larger result.
+    pub offset: usize,
     /// Element type and dimensions.
     pub info: TensorInfo,
-    /// Length in bytes; differs from that of the row-major tensor for packed constants.
+    /// Length in bytes; differs from that of the row-major tensor for packed constants and for parts whose rows have gaps
+    /// between them.
     pub len: usize,
 }
 

@@ -28,11 +28,13 @@ pub struct Resolver<'a> {
 }
 
 /// A segment in the making.
-struct Draft {
-    states: Vec<Option<Known>>,
-    steps: Vec<Step>,
+pub(super) struct Draft {
+    pub(super) states: Vec<Option<Known>>,
+    pub(super) steps: Vec<Step>,
     /// Arena blocks; until they are placed, [`Place::Arena`] holds an index into this.
-    blocks: Vec<Block>,
+    pub(super) blocks: Vec<Block>,
+    /// How often each value is read.
+    pub(super) uses: Vec<usize>,
 }
 
 impl Resolver<'_> {
@@ -70,7 +72,7 @@ impl Resolver<'_> {
     }
 
     fn resolve(&self, states: Vec<Option<Known>>, first: usize) -> Result<Segment> {
-        let mut draft = Draft { states, steps: vec![], blocks: vec![] };
+        let mut draft = Draft { states, steps: vec![], blocks: vec![], uses: self.graph.use_counts() };
         for (i, node) in self.graph.nodes.iter().enumerate().skip(first) {
             let end = self.node(&mut draft, i).map_err(|e| e.at_node(&node.name, node.kind.name()))?;
             if let Some(end) = end {
@@ -139,7 +141,7 @@ impl Resolver<'_> {
 
     fn step(&self, draft: &mut Draft, index: usize, op: &Op, types: &[TensorType], infos: &[TensorInfo]) -> Result<()> {
         let node = &self.graph.nodes[index];
-        let inputs: Vec<Option<Location>> =
+        let mut inputs: Vec<Option<Location>> =
             node.inputs.iter().map(|v| v.map(|v| self.location(draft, v)).transpose()).collect::<Result<_>>()?;
         let operands: Vec<Option<Operand<'_>>> = node
             .inputs
@@ -147,7 +149,7 @@ impl Resolver<'_> {
             .zip(&inputs)
             .map(|(v, l)| v.zip(l.as_ref()).map(|(v, l)| operand(l, self.layout(v))))
             .collect();
-        let kernel =
+        let mut kernel =
             op.prepare_cpu(&Prepare { isa: self.isa, inputs: &operands, outputs: infos, derived: self.derived })?;
         let small =
             infos.iter().try_fold(0, |n: usize, i| Some(n + i.byte_len().ok()?)).is_some_and(|n| n <= FOLD_BYTES);
@@ -164,7 +166,13 @@ impl Resolver<'_> {
             let len = info.byte_len()?;
             let place = draft.block(len, at);
             draft.set(id, ty.clone(), place.clone());
-            outputs.push(Location { place, info: *info, len });
+            outputs.push(Location { place, offset: 0, info: *info, len });
+        }
+        if let Op::Concat(concat) = op
+            && concat.is_plain()
+            && self.join(draft, node, concat.axis, (&mut inputs, &outputs[0]), &mut *kernel)?
+        {
+            return Ok(());
         }
         let shared = (draft.blocks.len(), kernel.shared_bytes());
         draft.block(shared.1, at);
@@ -179,7 +187,7 @@ impl Resolver<'_> {
             Place::Constant(data) => data.len(),
             _ => info.byte_len()?,
         };
-        Ok(Location { place: state.place.clone(), info, len })
+        Ok(Location { place: state.place.clone(), offset: 0, info, len })
     }
 
     /// Places the blocks and closes the segment before node `next_node`.

@@ -3357,6 +3357,8 @@ impl<'a> ::flatbuffers::Follow<'a> for Concat<'a> {
 
 impl<'a> Concat<'a> {
   pub const VT_AXIS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_STARTS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_COUNTS: ::flatbuffers::VOffsetT = 8;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -3365,9 +3367,11 @@ impl<'a> Concat<'a> {
   #[allow(unused_mut)]
   pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
     _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ConcatArgs
+    args: &'args ConcatArgs<'args>
   ) -> ::flatbuffers::WIPOffset<Concat<'bldr>> {
     let mut builder = ConcatBuilder::new(_fbb);
+    if let Some(x) = args.counts { builder.add_counts(x); }
+    if let Some(x) = args.starts { builder.add_starts(x); }
     builder.add_axis(args.axis);
     builder.finish()
   }
@@ -3380,6 +3384,20 @@ impl<'a> Concat<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<i32>(Concat::VT_AXIS, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn starts(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(Concat::VT_STARTS, None)}
+  }
+  #[inline]
+  pub fn counts(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(Concat::VT_COUNTS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Concat<'_> {
@@ -3389,18 +3407,24 @@ impl ::flatbuffers::Verifiable for Concat<'_> {
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
      .visit_field::<i32>("axis", Self::VT_AXIS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("starts", Self::VT_STARTS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("counts", Self::VT_COUNTS, false)?
      .finish();
     Ok(())
   }
 }
-pub struct ConcatArgs {
+pub struct ConcatArgs<'a> {
     pub axis: i32,
+    pub starts: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+    pub counts: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
 }
-impl<'a> Default for ConcatArgs {
+impl<'a> Default for ConcatArgs<'a> {
   #[inline]
   fn default() -> Self {
     ConcatArgs {
       axis: 0,
+      starts: None,
+      counts: None,
     }
   }
 }
@@ -3413,6 +3437,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConcatBuilder<'a, 'b, A> {
   #[inline]
   pub fn add_axis(&mut self, axis: i32) {
     self.fbb_.push_slot::<i32>(Concat::VT_AXIS, axis, 0);
+  }
+  #[inline]
+  pub fn add_starts(&mut self, starts: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Concat::VT_STARTS, starts);
+  }
+  #[inline]
+  pub fn add_counts(&mut self, counts: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Concat::VT_COUNTS, counts);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConcatBuilder<'a, 'b, A> {
@@ -3433,6 +3465,8 @@ impl ::core::fmt::Debug for Concat<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("Concat");
       ds.field("axis", &self.axis());
+      ds.field("starts", &self.starts());
+      ds.field("counts", &self.counts());
       ds.finish()
   }
 }

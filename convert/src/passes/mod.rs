@@ -2,6 +2,7 @@
 
 mod attention;
 mod captures;
+mod channels;
 mod dead_code;
 mod epilogues;
 mod pack;
@@ -32,6 +33,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     }),
     ("layout", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD])),
     ("epilogues", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD, epilogues::FUSE])),
+    ("channels", |p| rewrite(p, &[simplify::RULES, channels::RULES])),
     ("rows", |p| rewrite(p, &[simplify::RULES, rows::RULES])),
     ("first_convolution", |p| rewrite(p, &[transposes::LAST])),
     ("pack", pack::run),

@@ -198,13 +198,19 @@ impl Rewriter<'_> {
         key
     }
 
-    /// The operator and the inputs of the node that makes a value.
-    pub fn producer(&self, value: ValueId) -> Option<(&Op, &[Option<ValueId>])> {
+    /// The operator, the inputs and the outputs of the node that makes a value.
+    pub fn made_by(&self, value: ValueId) -> Option<(&Op, &[Option<ValueId>], &[ValueId])> {
         let node = &self.b.g().nodes[self.producers.get(value.0 as usize).copied().flatten()?];
         match &node.kind {
-            NodeKind::Op(op) if node.outputs[0] == value => Some((op, &node.inputs)),
+            NodeKind::Op(op) => Some((op, &node.inputs, &node.outputs)),
             _ => None,
         }
+    }
+
+    /// The operator and the inputs of the node that makes a value as its first output.
+    pub fn producer(&self, value: ValueId) -> Option<(&Op, &[Option<ValueId>])> {
+        let (op, inputs, outputs) = self.made_by(value)?;
+        (outputs[0] == value).then_some((op, inputs))
     }
 
     /// The input and permutation of the Transpose that makes a value.

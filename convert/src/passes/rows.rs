@@ -74,7 +74,7 @@ impl Rows {
                 let from = r.b.rank(inputs[0]?);
                 normalize_axis(g.axis, from).is_ok_and(|a| a + 1 < from)
             }
-            Op::Concat(_) => true,
+            Op::Concat(c) => c.is_plain(),
             _ => false,
         };
         if !keeps_last {

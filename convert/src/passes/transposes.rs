@@ -197,11 +197,14 @@ fn into_conv(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Repla
 
 fn through_concat(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
     let Op::Concat(c) = op else { return Ok(None) };
+    if !c.is_plain() {
+        return Ok(None);
+    }
     let values: Vec<ValueId> = inputs.iter().flatten().copied().collect();
     let rank = r.b.rank(values[0]);
     let Some((perm, bare)) = common_perm(r, &values, rank)? else { return Ok(None) };
     let axis = perm[normalize_axis(c.axis, rank)?] as i64;
-    let y = r.emit1(Concat { axis }, &bare)?;
+    let y = r.emit1(Concat::along(axis), &bare)?;
     Ok(Some(vec![r.transpose(y, &perm)?]))
 }
 

@@ -1,4 +1,5 @@
-//! Concat: the inputs one after another along an axis. Inputs: one or more tensors that agree in all other dimensions.
+//! Concat: tensors, or parts of them, one after another along an axis. Inputs: one or more tensors that agree in all
+//! other dimensions.
 
 mod cpu;
 #[cfg(test)]
@@ -14,6 +15,34 @@ use crate::tensor::{Dim, Shape, TensorType};
 pub struct Concat {
     /// The axis; negative ones count from the back.
     pub axis: i64,
+    /// First index and number of indices along the axis that are taken of each tensor; empty if all of each are.
+    pub parts: Vec<(usize, usize)>,
+}
+
+impl Concat {
+    /// Whole tensors one after another.
+    pub fn along(axis: i64) -> Self {
+        Concat { axis, ..Concat::default() }
+    }
+
+    /// Whether it takes all of each tensor.
+    pub fn is_plain(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The type of tensor `i` as far as it is taken.
+    fn part(&self, i: usize, ty: &TensorType, axis: usize) -> Result<TensorType> {
+        let Some(&(start, count)) = self.parts.get(i) else { return Ok(ty.clone()) };
+        let whole = ty.shape.axis(axis as i64).is_ok_and(|axis| {
+            ty.shape[axis].fixed().is_none_or(|extent| start.checked_add(count).is_some_and(|end| end as i64 <= extent))
+        });
+        if !whole {
+            return Err(Error::shape(format!("input {i} is {ty}, which has not {count} indices from {start} on")));
+        }
+        let mut dims = ty.shape.to_vec();
+        dims[axis] = Dim::from(count);
+        Ok(TensorType::new(ty.dtype, Shape::new(dims)?))
+    }
 }
 
 impl OpDef for Concat {
@@ -22,18 +51,29 @@ impl OpDef for Concat {
     const INPUTS: (usize, usize) = (1, usize::MAX);
 
     fn read(table: Self::Table<'_>) -> Result<Self> {
-        Ok(Concat { axis: table.axis().into() })
+        let numbers = |v: Option<flatbuffers::Vector<'_, u32>>| v.into_iter().flatten().map(|n| n as usize).collect();
+        let (starts, counts): (Vec<usize>, Vec<usize>) = (numbers(table.starts()), numbers(table.counts()));
+        if starts.len() != counts.len() {
+            return Err(Error::format(format!("{} parts with {} counts", starts.len(), counts.len())));
+        }
+        Ok(Concat { axis: table.axis().into(), parts: starts.into_iter().zip(counts).collect() })
     }
 
     #[cfg(feature = "write")]
     fn write<'b>(&self, b: &mut flatbuffers::FlatBufferBuilder<'b>) -> flatbuffers::WIPOffset<Self::Table<'b>> {
-        schema::Concat::create(b, &schema::ConcatArgs { axis: self.axis as i32 })
+        let (starts, counts): (Vec<u32>, Vec<u32>) = self.parts.iter().map(|&(s, n)| (s as u32, n as u32)).unzip();
+        let vector = |b: &mut flatbuffers::FlatBufferBuilder<'b>, v: &[u32]| (!v.is_empty()).then(|| b.create_vector(v));
+        let (starts, counts) = (vector(b, &starts), vector(b, &counts));
+        schema::Concat::create(b, &schema::ConcatArgs { axis: self.axis as i32, starts, counts })
     }
 
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<TensorType>> {
         let dtype = inputs.same_dtype()?;
         let axis = inputs.get(0)?.shape.axis(self.axis)?;
-        let types = (0..inputs.len()).map(|i| inputs.get(i)).collect::<Result<Vec<_>>>()?;
+        if !self.is_plain() && self.parts.len() != inputs.len() {
+            return Err(Error::invalid(format!("{} inputs of {} parts", inputs.len(), self.parts.len())));
+        }
+        let types = (0..inputs.len()).map(|i| self.part(i, inputs.get(i)?, axis)).collect::<Result<Vec<_>>>()?;
         let mut dims: Vec<Dim> = types[0].shape.to_vec();
         for (i, ty) in types.iter().enumerate().skip(1) {
             append(&mut dims, &ty.shape, axis)
@@ -43,13 +83,13 @@ impl OpDef for Concat {
         let ty = TensorType::new(dtype, Shape::new(dims)?);
         let values: Option<Vec<&[Dim]>> = types.iter().map(|ty| ty.value.as_deref()).collect();
         Ok(vec![match values {
-            Some(values) if outermost => ty.with_value(values.concat()),
+            Some(values) if outermost && self.is_plain() => ty.with_value(values.concat()),
             _ => ty,
         }])
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
-        cpu::prepare(cx, cx.out_dims(0).len(), self.axis)
+        cpu::prepare(self, cx)
     }
 }
 

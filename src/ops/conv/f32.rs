@@ -7,7 +7,7 @@ use crate::cpu::conv::{self, ConvArgs, ConvShape, InputLayout, WeightLayout};
 use crate::cpu::gemm::{Matrix, Output, pack, panels};
 use crate::cpu::Activation;
 use crate::error::{Error, Result};
-use crate::ops::{Kernel, Prepare};
+use crate::ops::{Kernel, Prepare, rows_apart};
 use crate::tensor::{Args, Blob, Grid, Layout, PANEL};
 use std::ptr;
 
@@ -22,7 +22,9 @@ struct Convolution {
     plan: conv::Conv,
     shape: ConvShape,
     activation: Activation,
-    out_len: usize,
+    /// Pixels of the output, and elements from one to the next.
+    pixels: usize,
+    stride: usize,
     weights: Option<Packing>,
     /// Weights that the plan reads instead of input 1.
     transformed: Option<Blob>,
@@ -79,9 +81,22 @@ pub fn prepare(op: &Conv, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
     let mut phases = Vec::with_capacity(3);
     phases.extend(first_phase(&shape, &weights, &input));
     phases.extend((0..plan.phases()).map(|phase| Grid::rows(plan.parts(phase), plan.parts(phase))));
-    let (bytes, out_len) = (start + plan.shared_bytes(), cx.outputs[0].numel());
-    let activation = op.activation;
-    Ok(Box::new(Convolution { plan, shape, activation, out_len, weights, transformed, input, phases, start, bytes }))
+    let dims = cx.out_dims(0);
+    let (pixels, stride) = (dims[..dims.len() - 1].iter().product(), shape.out_channels);
+    let (bytes, activation) = (start + plan.shared_bytes(), op.activation);
+    Ok(Box::new(Convolution {
+        plan,
+        shape,
+        activation,
+        pixels,
+        stride,
+        weights,
+        transformed,
+        input,
+        phases,
+        start,
+        bytes,
+    }))
 }
 
 /// How weights of the given layout are packed; None if they are.
@@ -159,6 +174,11 @@ impl Kernel for Convolution {
         self.plan.scratch_bytes()
     }
 
+    fn set_apart(&mut self, stride: usize) -> bool {
+        self.stride = stride;
+        true
+    }
+
     fn run(&self, phase: usize, args: &mut Args<'_>) -> Result<()> {
         let own = self.phases.len() - self.plan.phases();
         if phase < own {
@@ -192,10 +212,11 @@ impl Convolution {
             None => args.optional::<f32>(input).map_or(ptr::null(), |x| x.as_ptr()),
         };
         let out = args.raw_output(0);
-        assert!(out.byte_len() == self.out_len * size_of::<f32>() && args.raw_shared().byte_len() >= self.bytes);
+        let out_len = rows_apart(self.pixels, self.shape.out_channels, self.stride);
+        assert!(out.byte_len() == out_len * size_of::<f32>() && args.raw_shared().byte_len() >= self.bytes);
         let output = Output {
             data: out.as_ptr().cast(),
-            stride: self.shape.out_channels,
+            stride: self.stride,
             bias: operand(2, None),
             residual: operand(3, None),
             residual_stride: self.shape.out_channels,

@@ -5,14 +5,16 @@ use super::{Pool, PoolKind};
 use crate::cpu::conv;
 use crate::error::Result;
 use crate::ops::window::spatial;
-use crate::ops::{Kernel, Prepare};
+use crate::ops::{Kernel, Prepare, rows_apart};
 use crate::tensor::{Args, Grid};
 
 struct Pooling {
     plan: conv::Pool,
     channels: usize,
+    /// Elements from a pixel of the output to the next one.
+    stride: usize,
     in_len: usize,
-    out_len: usize,
+    pixels: usize,
 }
 
 /// The kernel for a pooling of known shape.
@@ -27,8 +29,8 @@ pub fn prepare(op: &Pool, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
     let shape = (x[0], spatial(&x[inner.clone()], 1), channels);
     let output = spatial(&out[inner], 1);
     let plan = conv::Pool::new(cx.isa, kind, &op.window.to_cpu(&op.kernel()), shape, channels, output)?;
-    let (in_len, out_len) = (cx.input(0).info.numel(), cx.outputs[0].numel());
-    Ok(Box::new(Pooling { plan, channels, in_len, out_len }))
+    let (in_len, pixels) = (cx.input(0).info.numel(), out[..out.len() - 1].iter().product());
+    Ok(Box::new(Pooling { plan, channels, stride: channels, in_len, pixels }))
 }
 
 impl Kernel for Pooling {
@@ -40,12 +42,17 @@ impl Kernel for Pooling {
         self.plan.scratch_bytes()
     }
 
+    fn set_apart(&mut self, stride: usize) -> bool {
+        self.stride = stride;
+        true
+    }
+
     fn run(&self, _phase: usize, args: &mut Args<'_>) -> Result<()> {
         let (parts, _) = args.ranges();
         let (x, out) = (args.input::<f32>(0), args.raw_output(0));
-        assert!(x.len() == self.in_len && out.byte_len() == self.out_len * size_of::<f32>());
-        let operands =
-            conv::PoolArgs { input: x.as_ptr(), output: out.as_ptr().cast(), output_stride: self.channels };
+        let out_len = rows_apart(self.pixels, self.channels, self.stride);
+        assert!(x.len() == self.in_len && out.byte_len() == out_len * size_of::<f32>());
+        let operands = conv::PoolArgs { input: x.as_ptr(), output: out.as_ptr().cast(), output_stride: self.stride };
         let scratch = args.scratch::<u8>().as_mut_ptr();
         for part in parts {
             // SAFETY: the operands have the planned extents; parts write disjoint parts of the output.
