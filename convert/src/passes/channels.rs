@@ -27,6 +27,9 @@ const PIXELS: i64 = 8;
 /// Most channels that are followed one by one.
 const MAX_CHANNELS: usize = 1 << 14;
 
+/// Channels of a tensor: the first, and how many.
+type Part = (ValueId, usize, usize);
+
 /// Where each channel of a channels-last tensor comes from: a tensor, and the channel there.
 type Origin = Vec<(ValueId, usize)>;
 
@@ -98,7 +101,7 @@ fn order(arranged: &Arranged, first: usize) -> Option<Vec<usize>> {
 }
 
 /// Channels sorted by the tensors from which they come, as a part of each, and the place in `origin` of each.
-fn sorted(origin: &Origin) -> Option<(Vec<(ValueId, usize, usize)>, Vec<usize>)> {
+fn sorted(origin: &Origin) -> Option<(Vec<Part>, Vec<usize>)> {
     let mut sources: Vec<ValueId> = vec![];
     for (source, _) in origin {
         if !sources.contains(source) {
@@ -108,7 +111,7 @@ fn sorted(origin: &Origin) -> Option<(Vec<(ValueId, usize, usize)>, Vec<usize>)>
     let mut places: Vec<usize> = (0..origin.len()).collect();
     let rank = |source: ValueId| sources.iter().position(|s| *s == source);
     places.sort_by_key(|&i| (rank(origin[i].0), origin[i].1));
-    let mut parts: Vec<(ValueId, usize, usize)> = vec![];
+    let mut parts: Vec<Part> = vec![];
     for &i in &places {
         let (source, channel) = origin[i];
         match parts.last_mut() {
@@ -126,7 +129,7 @@ fn sorted(origin: &Origin) -> Option<(Vec<(ValueId, usize, usize)>, Vec<usize>)>
 }
 
 /// These parts of tensors side by side.
-fn joined(r: &mut Rewriter<'_>, parts: &[(ValueId, usize, usize)]) -> Result<ValueId> {
+fn joined(r: &mut Rewriter<'_>, parts: &[Part]) -> Result<ValueId> {
     let axis = r.b.rank(parts[0].0) as i64 - 1;
     let whole =
         |r: &Rewriter<'_>, &(v, start, count): &(ValueId, usize, usize)| start == 0 && channels(r, v) == Some(count);

@@ -88,6 +88,9 @@ fn lost() -> Error {
     Error::internal("a value is lost in a rewrite")
 }
 
+/// An operator, its inputs and its outputs.
+type Made<'a> = (&'a Op, &'a [Option<ValueId>], &'a [ValueId]);
+
 impl Rewriter<'_> {
     /// Copies inputs and constants and returns the new values by the old ones' indices.
     fn sources(&mut self, old: &Graph, uses: &[usize]) -> Vec<Option<ValueId>> {
@@ -199,7 +202,7 @@ impl Rewriter<'_> {
     }
 
     /// The operator, the inputs and the outputs of the node that makes a value.
-    pub fn made_by(&self, value: ValueId) -> Option<(&Op, &[Option<ValueId>], &[ValueId])> {
+    pub fn made_by(&self, value: ValueId) -> Option<Made<'_>> {
         let node = &self.b.g().nodes[self.producers.get(value.0 as usize).copied().flatten()?];
         match &node.kind {
             NodeKind::Op(op) => Some((op, &node.inputs, &node.outputs)),

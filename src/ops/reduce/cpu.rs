@@ -44,9 +44,9 @@ pub fn prepare(kind: ReduceKind, dims: &[usize], reduced: &[bool], isa: Isa) -> 
     let col_parts = parts.div_ceil(row_parts).min(cols.max(1));
     let grid = Grid { rows, cols, row_parts, col_parts };
     let kernel = ReduceKernel { kind, isa, kept: kept_walk, gone: gone_walk, count, columns, width, grid };
-    match Slices::new(kernel, parts) {
-        Ok(slices) => Box::new(slices),
-        Err(kernel) => Box::new(kernel),
+    match Slices::count(&kernel, parts) {
+        1 => Box::new(kernel),
+        slices => Box::new(Slices { kernel, slices }),
     }
 }
 

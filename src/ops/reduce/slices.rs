@@ -19,18 +19,17 @@ const FEWEST: usize = 4;
 
 /// A reduction in slices.
 pub struct Slices {
-    kernel: ReduceKernel,
+    pub kernel: ReduceKernel,
     /// Slices of each row of results.
-    slices: usize,
+    pub slices: usize,
 }
 
 impl Slices {
-    /// A reduction that is worth `parts` parts, in slices; or as it was, where it has enough rows of results, or no
+    /// How many slices a reduction that is worth `parts` parts is cut into: one where it has enough rows of results, or no
     /// neighbouring results.
-    pub fn new(kernel: ReduceKernel, parts: usize) -> std::result::Result<Slices, ReduceKernel> {
+    pub fn count(kernel: &ReduceKernel, parts: usize) -> usize {
         let fits = kernel.columns && kernel.kind != ReduceKind::LogSumExp && kernel.grid.row_parts < parts;
-        let slices = if fits { parts.next_multiple_of(2).min(MOST).min(kernel.count / FEWEST) } else { 1 };
-        if slices > 1 { Ok(Slices { kernel, slices }) } else { Err(kernel) }
+        if fits { parts.next_multiple_of(2).min(MOST).min(kernel.count / FEWEST).max(1) } else { 1 }
     }
 }
 

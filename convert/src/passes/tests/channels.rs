@@ -122,8 +122,8 @@ fn gated(channels: usize, one_image: bool) -> bool {
     assert_eq!(count(&check(p.clone(), &dims), "Mul"), 1);
     let left = run(p, &mut |_, _| ()).unwrap();
     let g = &left.graphs[0];
-    let convs = g.nodes.iter().filter(|n| n.kind.name() == "Conv");
-    convs.last().unwrap().inputs[1].is_some_and(|w| g.value(w).constant.is_none())
+    let mut convs = g.nodes.iter().filter(|n| n.kind.name() == "Conv");
+    convs.next_back().unwrap().inputs[1].is_some_and(|w| g.value(w).constant.is_none())
 }
 
 #[test]
