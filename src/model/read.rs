@@ -217,9 +217,15 @@ fn node(n: schema::Node<'_>) -> Result<Node> {
 }
 
 fn kind(n: &schema::Node<'_>) -> Result<NodeKind> {
-    if n.version() != 1 {
+    let kind = known_kind(n)?;
+    let version = if let NodeKind::Op(op) = &kind { op.version() } else { 1 };
+    if n.version() != version {
         return Err(Error::version(format!("version {} of this operator needs a newer library", n.version())));
     }
+    Ok(kind)
+}
+
+fn known_kind(n: &schema::Node<'_>) -> Result<NodeKind> {
     if let Some(t) = n.attributes_as_if() {
         return Ok(NodeKind::If { then_branch: GraphId(t.then_branch()), else_branch: GraphId(t.else_branch()) });
     }

@@ -262,7 +262,8 @@ fn node<'b>(b: &mut FlatBufferBuilder<'b>, n: &Node) -> Built<'b, schema::Node<'
     let (inputs, outputs) = (Some(b.create_vector(&inputs)), Some(b.create_vector(&outputs)));
     let name = text(b, &n.name);
     let attributes = Some(attributes);
-    schema::Node::create(b, &schema::NodeArgs { name, version: 1, attributes_type, attributes, inputs, outputs })
+    let version = if let NodeKind::Op(op) = &n.kind { op.version() } else { 1 };
+    schema::Node::create(b, &schema::NodeArgs { name, version, attributes_type, attributes, inputs, outputs })
 }
 
 fn attributes(b: &mut FlatBufferBuilder<'_>, kind: &NodeKind) -> (schema::Attributes, WIPOffset<UnionWIPOffset>) {

@@ -62,6 +62,11 @@ pub trait OpDef: Clone + PartialEq + Debug + Send + Sync + 'static {
     /// The kernel for inputs and outputs of the given (fixed) shapes, which `infer` has accepted.
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>>;
 
+    /// The version of the operator's meaning that these attributes need: a reader that does not know it refuses the file.
+    fn version(&self) -> u16 {
+        1
+    }
+
     /// The input of which, if it is a constant, kernels would like to keep a rearranged copy, and the copy's bytes; see
     /// [`Derived`].
     fn derives(&self, _inputs: &Inputs<'_>) -> Option<(usize, usize)> {
@@ -175,6 +180,11 @@ macro_rules! ops {
             /// Name, as the schema spells it.
             pub fn name(&self) -> &'static str {
                 match self { $(Op::$name(_) => <$name as OpDef>::NAME,)* }
+            }
+
+            /// See [`OpDef::version`].
+            pub fn version(&self) -> u16 {
+                match self { $(Op::$name(op) => OpDef::version(op),)* }
             }
 
             /// See [`OpDef::IS_VIEW`].

@@ -1,5 +1,5 @@
 //! Concat: tensors, or parts of them, one after another along an axis. Inputs: one or more tensors that agree in all
-//! other dimensions.
+//! other dimensions. Parts came with version 2 of the operator.
 
 mod cpu;
 #[cfg(test)]
@@ -65,6 +65,10 @@ impl OpDef for Concat {
         let vector = |b: &mut flatbuffers::FlatBufferBuilder<'b>, v: &[u32]| (!v.is_empty()).then(|| b.create_vector(v));
         let (starts, counts) = (vector(b, &starts), vector(b, &counts));
         schema::Concat::create(b, &schema::ConcatArgs { axis: self.axis as i32, starts, counts })
+    }
+
+    fn version(&self) -> u16 {
+        if self.is_plain() { 1 } else { 2 }
     }
 
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<TensorType>> {
