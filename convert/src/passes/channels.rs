@@ -18,8 +18,8 @@ pub const RULES: &[Rule] = &[gathered, flattened, gated];
 /// Outputs in place of an operator's, if a rule applies.
 type Replaced = Result<Option<Vec<ValueId>>>;
 
-/// Deepest chain of operators that is looked through.
-const MAX_DEPTH: usize = 64;
+/// Most operators that are looked through for one input.
+const MOST: usize = 256;
 
 /// Pixels for each output channel from which on it is less work to scale weights than what they multiply.
 const PIXELS: i64 = 8;
@@ -38,25 +38,25 @@ fn channels(r: &Rewriter<'_>, value: ValueId) -> Option<usize> {
     r.b.dims(value).last()?.fixed().and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= MAX_CHANNELS)
 }
 
-/// The origin of a value's channels, and whether their order changes on the way.
-fn trace(r: &Rewriter<'_>, value: ValueId, depth: usize) -> Option<(Origin, bool)> {
+/// The origin of a value's channels, and whether their order changes on the way. Looks through `most` operators, of which
+/// it takes off those that it has looked at: what is joined with itself again and again has no end of ways through it.
+fn trace(r: &Rewriter<'_>, value: ValueId, most: &mut usize) -> Option<(Origin, bool)> {
     let own = || Some(((0..channels(r, value)?).map(|c| (value, c)).collect(), false));
-    if depth > MAX_DEPTH {
-        return own();
-    }
+    let Some(left) = most.checked_sub(1) else { return own() };
+    *most = left;
     let last = |axis: i64| normalize_axis(axis, r.b.rank(value)).is_ok_and(|axis| axis + 1 == r.b.rank(value));
     match r.made_by(value) {
         Some((Op::Split(s), &[Some(x)], parts)) if last(s.axis) => {
             let before = parts.iter().take_while(|v| **v != value);
             let start = before.map(|v| channels(r, *v)).sum::<Option<usize>>()?;
             let count = channels(r, value)?;
-            let (origin, shuffled) = trace(r, x, depth + 1)?;
+            let (origin, shuffled) = trace(r, x, most)?;
             Some((origin.get(start..start + count)?.to_vec(), shuffled))
         }
         Some((Op::Concat(c), inputs, _)) if last(c.axis) => {
             let (mut all, mut any) = (vec![], false);
             for (i, input) in inputs.iter().enumerate() {
-                let (origin, shuffled) = trace(r, (*input)?, depth + 1)?;
+                let (origin, shuffled) = trace(r, (*input)?, most)?;
                 let (start, count) = c.parts.get(i).copied().unwrap_or((0, origin.len()));
                 all.extend_from_slice(origin.get(start..start + count)?);
                 any |= shuffled;
@@ -65,7 +65,7 @@ fn trace(r: &Rewriter<'_>, value: ValueId, depth: usize) -> Option<(Origin, bool
         }
         Some((Op::Reshape(_) | Op::Transpose(_), ..)) => match shuffle(r, value) {
             Some((x, order)) => {
-                let (origin, _) = trace(r, x, depth + 1)?;
+                let (origin, _) = trace(r, x, most)?;
                 Some((order.into_iter().map(|c| origin.get(c).copied()).collect::<Option<_>>()?, true))
             }
             None => own(),
@@ -175,7 +175,8 @@ fn gathered(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replac
     let each = r.producer(x).and_then(|(op, inputs)| Some((of_each_channel(r, op, inputs)?, inputs.to_vec())));
     let each = each.filter(|_| r.only_use(x));
     let shuffled = each.as_ref().map_or(Some(x), |(_, inputs)| inputs[0]);
-    let Some((origin, true)) = shuffled.and_then(|v| trace(r, v, 0)) else { return Ok(None) };
+    let mut most = MOST;
+    let Some((origin, true)) = shuffled.and_then(|v| trace(r, v, &mut most)) else { return Ok(None) };
     let Some((parts, places)) = sorted(&origin) else { return Ok(None) };
     let mut y = joined(r, &parts)?;
     if let Some((each, mut inputs)) = each {

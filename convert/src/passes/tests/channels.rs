@@ -71,6 +71,21 @@ fn units_of_shuffled_channels_copy_once() {
 }
 
 #[test]
+fn tensors_joined_with_themselves_take_no_exponential_time() {
+    let dims = [1, 4, 5, 6];
+    let p = program(&dims, |b, x| {
+        let mut y = x;
+        for _ in 0..60 {
+            let joined = b.concat(1, &[y, y]).unwrap();
+            let joined = shuffle(b, joined, 2).unwrap();
+            y = halves(b, joined).unwrap()[0];
+        }
+        vec![conv(b, y, 3, 1)]
+    });
+    check(p, &dims);
+}
+
+#[test]
 fn a_shuffle_of_one_tensor_is_an_order_of_weights() {
     let dims = [1, 4, 5, 6];
     let p = program(&dims, |b, x| {
