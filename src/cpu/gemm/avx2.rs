@@ -1,7 +1,6 @@
 //! Micro-kernels for x86-64 with AVX2 and FMA: tiles of 6 x 16, twelve of the sixteen registers accumulate.
 
 use super::kernel::{Micro, Tile, TileFn, tile};
-use super::row::row;
 use crate::cpu::Isa;
 use crate::cpu::simd::__m256;
 
@@ -10,7 +9,7 @@ use crate::cpu::simd::__m256;
 pub(super) const F32_6X16: Micro = Micro { isa: Isa::Avx2, rows: 6, depth: 256, tiles: TILES, halves: HALVES };
 
 const TILES: &[&[TileFn]] = &[
-    &[f32_row, f32_row, f32_row, f32_row],
+    &[f32_tile::<1, 2>, f32_tile::<1, 4>, f32_tile::<1, 6>, f32_tile::<1, 8>],
     &[f32_tile::<2, 2>, f32_tile::<2, 4>],
     &[f32_tile::<3, 2>, f32_tile::<3, 4>],
     &[f32_tile::<4, 2>],
@@ -28,10 +27,4 @@ const HALVES: &[TileFn] = halves!(1 2 3 4 5 6 7 8 9 10 11 12);
 unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(t: &Tile) {
     // SAFETY: the caller's promises.
     unsafe { tile::<__m256, ROWS, VECTORS>(t) }
-}
-
-#[target_feature(enable = "avx2,fma")]
-unsafe fn f32_row(t: &Tile) {
-    // SAFETY: the caller's promises.
-    unsafe { row::<__m256, 2>(t) }
 }

@@ -190,7 +190,7 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const VECTORS: usize>(
 
 /// Adds, clamps and stores a tile whose columns are all valid.
 #[inline(always)]
-pub(super) unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V; VECTORS]; ROWS], t: &Tile) {
+unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V; VECTORS]; ROWS], t: &Tile) {
     // SAFETY: the caller's promises.
     unsafe {
         let (lo, hi) = (V::splat(t.lo), V::splat(t.hi));
@@ -216,10 +216,7 @@ pub(super) unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(
 
 /// As [`finish`] for a tile whose last columns are padding.
 #[inline(always)]
-pub(super) unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(
-    sums: &[[V; VECTORS]; ROWS],
-    t: &Tile,
-) {
+unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V; VECTORS]; ROWS], t: &Tile) {
     // SAFETY: the caller's promises.
     unsafe {
         let (lo, hi) = (V::splat(t.lo), V::splat(t.hi));

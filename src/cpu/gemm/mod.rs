@@ -16,8 +16,6 @@ pub mod direct;
 pub mod kernel;
 pub mod pack;
 mod partition;
-#[cfg(target_arch = "x86_64")]
-mod row;
 mod scalar;
 #[cfg(test)]
 pub(crate) mod tests;
