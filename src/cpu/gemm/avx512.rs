@@ -1,11 +1,12 @@
-//! Micro-kernels for x86-64 with AVX-512: tiles of 14 x 32, 28 of the 32 registers accumulate.
+//! Micro-kernels for x86-64 with AVX-512: tiles of 8 x 48, 24 of the 32 registers accumulate.
 
 use super::kernel::{Micro, Tile, TileFn, tile};
 use crate::cpu::Isa;
 use crate::cpu::simd::__m512;
 
-/// Up to 14 rows by two panels; tiles of few rows take four.
-pub(super) const F32_14X32: Micro = Micro { isa: Isa::Avx512, rows: 14, depth: 192, tiles: TILES, halves: &[] };
+/// Up to 8 rows by three panels; tiles of few rows take four. No higher: where rows are a multiple of 4 KiB apart, all
+/// of a tile share one set of the first-level cache, which has eight ways or more. Panels stream from the second level.
+pub(super) const F32_8X48: Micro = Micro { isa: Isa::Avx512, rows: 8, depth: 384, tiles: TILES, halves: &[] };
 
 macro_rules! tiles {
     ($rows:literal: $($panels:literal)*) => { &[$(f32_tile::<$rows, $panels>),*] };
@@ -16,16 +17,10 @@ const TILES: &[&[TileFn]] = &[
     tiles!(2: 1 2 3 4),
     tiles!(3: 1 2 3 4),
     tiles!(4: 1 2 3 4),
-    tiles!(5: 1 2),
-    tiles!(6: 1 2),
-    tiles!(7: 1 2),
-    tiles!(8: 1 2),
-    tiles!(9: 1 2),
-    tiles!(10: 1 2),
-    tiles!(11: 1 2),
-    tiles!(12: 1 2),
-    tiles!(13: 1 2),
-    tiles!(14: 1 2),
+    tiles!(5: 1 2 3),
+    tiles!(6: 1 2 3),
+    tiles!(7: 1 2 3),
+    tiles!(8: 1 2 3),
 ];
 
 #[target_feature(enable = "avx512f")]

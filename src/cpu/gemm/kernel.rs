@@ -17,7 +17,7 @@ pub const PANEL: usize = 16;
 /// The `f32` micro-kernels of this target, best first; the last runs everywhere.
 pub static F32: &[Micro] = &[
     #[cfg(target_arch = "x86_64")]
-    avx512::F32_14X32,
+    avx512::F32_8X48,
     #[cfg(target_arch = "x86_64")]
     avx2::F32_6X16,
     scalar::F32_3X16,
@@ -111,7 +111,7 @@ pub(super) struct Tile {
 /// of this size is not left to the compiler's judgement.
 macro_rules! for_rows {
     ($r:ident < $rows:ident $body:block) => {
-        for_rows!(@ $r $rows $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+        for_rows!(@ $r $rows $body 0 1 2 3 4 5 6 7 8 9 10 11)
     };
     (@ $r:ident $rows:ident $body:block $($i:literal)*) => {$(
         if $i < $rows {
@@ -121,7 +121,7 @@ macro_rules! for_rows {
     )*};
 }
 
-/// The micro-kernel for `ROWS` <= 14 rows and `VECTORS` vectors of columns.
+/// The micro-kernel for `ROWS` <= 12 rows and `VECTORS` vectors of columns.
 ///
 /// # Safety
 /// The CPU has the instruction set of `V`, and `t` is valid.
