@@ -146,8 +146,11 @@ pub(super) unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(t:
                 for step in 0..4 {
                     accumulate(&mut sums, &rows, k + step, b.add(step * PANEL), t.panel_stride);
                 }
-                for panel in 0..(VECTORS * V::LANES).div_ceil(PANEL) {
-                    prefetch_far(next_b.wrapping_add(panel * t.panel_stride));
+                // A single row reads B as fast as it comes: asking for more of it would only be in the way.
+                if ROWS > 1 {
+                    for panel in 0..(VECTORS * V::LANES).div_ceil(PANEL) {
+                        prefetch_far(next_b.wrapping_add(panel * t.panel_stride));
+                    }
                 }
                 next_b = next_b.wrapping_add(PANEL);
                 b = b.add(4 * PANEL);
@@ -175,16 +178,28 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const VECTORS: usize>(
     // SAFETY: the caller's promises.
     unsafe {
         let per_panel = PANEL / V::LANES;
-        let mut columns = [V::splat(0.0); VECTORS];
-        for v in 0..VECTORS {
-            columns[v] = V::load(b.add(v / per_panel * panel_stride + v % per_panel * V::LANES));
-        }
-        for_rows!(r < ROWS {
-            let a = V::splat(*rows[r].add(k));
+        let column = |v: usize| V::load(b.add(v / per_panel * panel_stride + v % per_panel * V::LANES));
+        let element = |r: usize| V::splat(*rows[r].add(k));
+        // The fewer operands stay in registers, so that the sums do too.
+        if ROWS < VECTORS {
+            let mut elements = [V::splat(0.0); ROWS];
+            for_rows!(r < ROWS { elements[r] = element(r) });
             for v in 0..VECTORS {
-                sums[r][v] = a.mul_add(columns[v], sums[r][v]);
+                let column = column(v);
+                for_rows!(r < ROWS { sums[r][v] = elements[r].mul_add(column, sums[r][v]) });
             }
-        });
+        } else {
+            let mut columns = [V::splat(0.0); VECTORS];
+            for v in 0..VECTORS {
+                columns[v] = column(v);
+            }
+            for_rows!(r < ROWS {
+                let element = element(r);
+                for v in 0..VECTORS {
+                    sums[r][v] = element.mul_add(columns[v], sums[r][v]);
+                }
+            });
+        }
     }
 }
 
