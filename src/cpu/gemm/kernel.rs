@@ -30,7 +30,7 @@ pub struct Micro {
     pub isa: Isa,
     /// Rows of the largest tile.
     pub rows: usize,
-    /// Steps of K that one pass over a tile takes: the panels of a tile stay in the first-level cache.
+    /// Steps of K that one pass over a tile takes: its panels are read again for each tile of rows, from a near cache.
     pub depth: usize,
     /// Functions for 1, 2, … `rows` rows; each entry has those for 1, 2, … panels.
     pub(super) tiles: &'static [&'static [TileFn]],

@@ -4,7 +4,7 @@
 //! kernel tap is a segment. So one driver serves both, and nothing of A is copied.
 //!
 //! A part (a range of rows and of panels) runs the loops of Goto and van de Geijn, "Anatomy of high-performance matrix
-//! multiplication", with A unpacked: for each pass over K, for each panel, which then stays in the first-level cache,
+//! multiplication", with A unpacked: for each pass over K, for each group of panels, which then stays in a near cache,
 //! for each tile of rows. Partial sums wait in C. Sums are over blocks of K, which also keeps their rounding small.
 #![allow(unsafe_code, reason = "micro-kernels with raw pointers to disjoint parts of one output")]
 
