@@ -34,6 +34,7 @@ const UNSAFE: &[&str] = &[
     "src/ops/matmul/f32.rs",
     "src/ops/matmul/operands.rs",
     "src/ops/conv/f32.rs",
+    "src/ops/conv/scaled.rs",
     "src/ops/conv_transpose/f32.rs",
     "src/ops/conv/winograd.rs",
     "src/ops/pool/f32.rs",

@@ -9,7 +9,7 @@ use infer::cpu::peak::peak_flops;
 use infer::error::Result;
 use infer::exec::{Profile, ProfiledStep};
 use infer::graph::{NodeKind, Program};
-use infer::ops::Op;
+use infer::ops::{Op, TensorInfo, conv};
 use serde_json::{Value, json};
 
 /// The steps of a run.
@@ -106,17 +106,24 @@ impl Row {
 
 /// The operator and, of convolutions, what decides how fast they can be.
 fn class(program: &Program, step: &ProfiledStep) -> String {
-    let kind = &program.graphs[step.graph.0 as usize].nodes[step.node].kind;
-    let (NodeKind::Op(Op::Conv(conv)), [_, Some(weights), ..]) = (kind, &step.inputs[..]) else {
-        return step.operator.to_owned();
-    };
-    let [outputs, taps @ .., inputs] = &weights.dims[..] else { return step.operator.to_owned() };
+    let nodes = &program.graphs[step.graph.0 as usize].nodes;
+    let weights = |input: usize| step.inputs.get(input).copied().flatten();
+    let class = class_of(&nodes[step.node].kind, weights(1));
+    match step.fused {
+        Some(first) => format!("{} + {class}", class_of(&nodes[first].kind, weights(conv::FIRST))),
+        None => class,
+    }
+}
+
+fn class_of(kind: &NodeKind, weights: Option<TensorInfo>) -> String {
+    let (NodeKind::Op(Op::Conv(conv)), Some(weights)) = (kind, weights) else { return kind.name().to_owned() };
+    let [outputs, taps @ .., inputs] = &weights.dims[..] else { return kind.name().to_owned() };
     let groups = match conv.groups {
         1 => "",
         groups if *inputs == 1 && *outputs == groups as usize => " depthwise",
         _ => " grouped",
     };
-    format!("{} {}{groups}", step.operator, extents(taps))
+    format!("{} {}{groups}", kind.name(), extents(taps))
 }
 
 fn extents(dims: &[usize]) -> String {

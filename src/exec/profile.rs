@@ -2,7 +2,7 @@
 
 use crate::graph::{GraphId, NodeKind, Program};
 use crate::ops::TensorInfo;
-use crate::plan::Segment;
+use crate::plan::{Fused, Segment};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,9 @@ pub struct ProfiledStep {
     pub graph: GraphId,
     /// Index of the node in that graph.
     pub node: usize,
-    /// Name of the node.
+    /// Index of the node before it that the step does too.
+    pub fused: Option<usize>,
+    /// Name of the node, after that of the node before it.
     pub name: String,
     /// Name of the operator.
     pub operator: &'static str,
@@ -75,7 +77,7 @@ impl Profile {
             let outputs = step.outputs.iter().map(|output| output.info).collect();
             let bytes = step.inputs.iter().flatten().chain(&step.outputs).map(|location| location.len as u64).sum();
             let profiled = ProfiledStep::new(program, (graph, step.node), (inputs, outputs), time);
-            record.steps.push(ProfiledStep { bytes, ..profiled });
+            record.steps.push(ProfiledStep { bytes, ..profiled }.with(program, step.fused));
         }
     }
 
@@ -112,6 +114,14 @@ impl ProfiledStep {
         let tensors = inputs.iter().flatten().chain(&outputs);
         let bytes = tensors.filter_map(|info| info.byte_len().ok()).map(|n| n as u64).sum();
         let (name, operator) = (node.name.clone(), node.kind.name());
-        ProfiledStep { graph, node: index, name, operator, inputs, outputs, time, flops, bytes }
+        ProfiledStep { graph, node: index, fused: None, name, operator, inputs, outputs, time, flops, bytes }
+    }
+
+    /// The step with what it does of another node.
+    fn with(self, program: &Program, fused: Option<Fused>) -> ProfiledStep {
+        let Some(Fused { node, flops }) = fused else { return self };
+        let first = &program.graphs[self.graph.0 as usize].nodes[node].name;
+        let (name, flops) = (format!("{first} + {}", self.name), self.flops + flops);
+        ProfiledStep { name, flops, fused: Some(node), ..self }
     }
 }

@@ -57,7 +57,8 @@ pub fn execute(kernel: &dyn Kernel, inputs: &[Option<View<'_>>], outputs: &[Tens
     execute_as(kernel, inputs, outputs, How::default())
 }
 
-fn execute_as(
+/// As [`execute`], under the given circumstances.
+pub(super) fn execute_as(
     kernel: &dyn Kernel,
     inputs: &[Option<View<'_>>],
     outputs: &[TensorInfo],

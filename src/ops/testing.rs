@@ -1,8 +1,8 @@
 //! Runs one operator by itself: on every instruction set that the machine has, with parts in shuffled order.
 
 use super::elementwise::{Number, for_type};
-use super::evaluate::{How, evaluate_as};
-use super::{Inputs, Op, Tensor};
+use super::evaluate::{How, evaluate_as, execute_as};
+use super::{Inputs, Kernel, Op, Tensor, TensorInfo};
 use crate::cpu::isa::Isa;
 use crate::error::Result;
 #[cfg(feature = "write")]
@@ -14,6 +14,12 @@ pub fn run(op: &Op, inputs: &[Option<&Tensor>], isa: Isa) -> Result<Vec<Tensor>>
     run_stored(op, inputs, &[], usize::MAX, isa)
 }
 
+/// Runs a kernel that is prepared for these inputs and returns its outputs.
+pub fn run_kernel(kernel: &dyn Kernel, inputs: &[Option<&Tensor>], outputs: &[TensorInfo]) -> Result<Vec<Tensor>> {
+    let views: Vec<Option<View<'_>>> = inputs.iter().map(|t| t.map(Tensor::view)).collect();
+    execute_as(kernel, &views, outputs, circumstances(&[], outputs.len()))
+}
+
 /// As [`run`], with the bytes of inputs in the given layouts, and without outputs beyond the first `outputs`.
 fn run_stored(
     op: &Op,
@@ -22,8 +28,12 @@ fn run_stored(
     outputs: usize,
     isa: Isa,
 ) -> Result<Vec<Tensor>> {
-    // Kernels must write every element, so what was there before must not show.
-    evaluate_as(op, inputs, isa, How { layouts, derive: true, outputs, fill: 0xa5, order: &shuffled })
+    evaluate_as(op, inputs, isa, circumstances(layouts, outputs))
+}
+
+/// Kernels must write every element, so what was there before must not show, and parts may run in any order.
+fn circumstances(layouts: &[Layout], outputs: usize) -> How<'_> {
+    How { layouts, derive: true, outputs, fill: 0xa5, order: &shuffled }
 }
 
 /// 0..n in a scrambled, repeatable order.

@@ -5,6 +5,7 @@
 //! data, and the rest of the graph is resolved (or found in the cache) as the next segment.
 
 mod cache;
+mod fuse_cpu;
 mod join;
 mod memory;
 mod resolve;
@@ -51,6 +52,8 @@ pub struct Location {
 pub struct Step {
     /// Index of the node in its graph.
     pub node: usize,
+    /// The node before it that the kernel does too.
+    pub fused: Option<Fused>,
     /// The work.
     pub kernel: Box<dyn Kernel>,
     /// Inputs, None where an optional one is absent.
@@ -61,6 +64,15 @@ pub struct Step {
     pub shared: (usize, usize),
     /// Where its operands begin in the run's tables of input views and output views.
     pub tables: (usize, usize),
+}
+
+/// A node that has no step of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Fused {
+    /// Index of the node in its graph.
+    pub node: usize,
+    /// Its floating-point operations.
+    pub flops: u64,
 }
 
 /// One phase of a step, in execution order.

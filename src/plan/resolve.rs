@@ -143,18 +143,18 @@ impl Resolver<'_> {
         let node = &self.graph.nodes[index];
         let mut inputs: Vec<Option<Location>> =
             node.inputs.iter().map(|v| v.map(|v| self.location(draft, v)).transpose()).collect::<Result<_>>()?;
-        let operands: Vec<Option<Operand<'_>>> = node
-            .inputs
-            .iter()
-            .zip(&inputs)
-            .map(|(v, l)| v.zip(l.as_ref()).map(|(v, l)| operand(l, self.layout(v))))
-            .collect();
-        let mut kernel =
-            op.prepare_cpu(&Prepare { isa: self.isa, inputs: &operands, outputs: infos, derived: self.derived })?;
+        let (mut kernel, fused) = match self.fuse(draft, (node, op), &mut inputs, infos)? {
+            Some((kernel, fused)) => (kernel, Some(fused)),
+            None => {
+                let operands = self.operands(node, &inputs);
+                let cx = Prepare { isa: self.isa, inputs: &operands, outputs: infos, derived: self.derived };
+                (op.prepare_cpu(&cx)?, None)
+            }
+        };
         let small =
             infos.iter().try_fold(0, |n: usize, i| Some(n + i.byte_len().ok()?)).is_some_and(|n| n <= FOLD_BYTES);
-        if small && operands.iter().flatten().all(|o| o.data.is_some()) {
-            let step = Step { node: index, kernel, inputs, outputs: vec![], shared: (0, 0), tables: (0, 0) };
+        if small && inputs.iter().flatten().all(|l| matches!(l.place, Place::Constant(_))) {
+            let step = Step { node: index, fused, kernel, inputs, outputs: vec![], shared: (0, 0), tables: (0, 0) };
             for ((&id, ty), tensor) in node.outputs.iter().zip(types).zip(evaluate(&step, infos)?) {
                 draft.set(id, if ty.value.is_some() { ty.clone() } else { tensor.ty() }, Place::Constant(tensor.data));
             }
@@ -176,8 +176,16 @@ impl Resolver<'_> {
         }
         let shared = (draft.blocks.len(), kernel.shared_bytes());
         draft.block(shared.1, at);
-        draft.steps.push(Step { node: index, kernel, inputs, outputs, shared, tables: (0, 0) });
+        draft.steps.push(Step { node: index, fused, kernel, inputs, outputs, shared, tables: (0, 0) });
         Ok(())
+    }
+
+    /// What kernels of the node are told of its inputs.
+    pub(super) fn operands<'l>(&self, node: &Node, inputs: &'l [Option<Location>]) -> Vec<Option<Operand<'l>>> {
+        let one = |(id, at): (&Option<ValueId>, &'l Option<Location>)| {
+            id.zip(at.as_ref()).map(|(id, at)| operand(at, self.layout(id)))
+        };
+        node.inputs.iter().zip(inputs).map(one).collect()
     }
 
     fn location(&self, draft: &Draft, id: ValueId) -> Result<Location> {

@@ -17,6 +17,7 @@ pub mod kernel;
 pub mod pack;
 mod partition;
 mod scalar;
+pub mod scaled;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -25,7 +26,7 @@ use super::parts::{Split, even};
 use super::{Isa, scratch};
 use crate::error::{Error, Result};
 use kernel::{Micro, PANEL, Tile};
-use partition::{DepthBlocks, columns, partition};
+use partition::{DepthBlocks, FETCH, columns, partition};
 use std::ops::Range;
 use std::ptr;
 
@@ -118,6 +119,11 @@ impl Gemm {
     /// # Errors
     /// A size overflows.
     pub fn new(isa: Isa, shape: GemmShape) -> Result<Gemm> {
+        Gemm::fetching(isa, shape, FETCH)
+    }
+
+    /// As [`Gemm::new`], where parts get so many elements of A per cycle.
+    fn fetching(isa: Isa, shape: GemmShape, rate: f32) -> Result<Gemm> {
         let GemmShape { m, n, segments, depth } = shape;
         let overflow = || Error::no_memory(format!("a product of {m} x {n} over {segments} x {depth} is too large"));
         let k = segments.checked_mul(depth).ok_or_else(overflow)?;
@@ -125,7 +131,8 @@ impl Gemm {
         m.checked_mul(n.max(segments)).and_then(|x| x.checked_mul(size_of::<usize>())).ok_or_else(overflow)?;
         let whole = Gemm::whole(isa, shape);
         let width = whole.group * PANEL;
-        Ok(Gemm { partition: partition(m, panels(n).div_ceil(whole.group), width, k, whole.micro), ..whole })
+        let partition = partition((m, panels(n).div_ceil(whole.group), width, k), rate, whole.micro);
+        Ok(Gemm { partition, ..whole })
     }
 
     /// A product in a single part, of a shape whose sizes do not overflow.
@@ -176,8 +183,7 @@ impl Gemm {
     ///   exactly C.
     /// - `scratch` is aligned to 8 bytes and has `scratch_bytes()`.
     pub unsafe fn run_part(&self, part: usize, a: &dyn Rows, b: *const f32, out: &Output, scratch: *mut u8) {
-        let groups = panels(self.shape.n).div_ceil(self.group);
-        let (rows, groups) = self.partition.ranges(self.shape.m, groups, part);
+        let (rows, groups) = self.ranges(part);
         // SAFETY: the caller's promises; a part has at most `most_rows` rows.
         unsafe {
             let table = scratch::slice::<*const f32>(scratch, rows.len() * self.shape.segments);
@@ -186,6 +192,11 @@ impl Gemm {
             let following = self.start(b, 0, groups.end);
             self.run_block(&rows, &groups, (table, 0), (b, following), out);
         }
+    }
+
+    /// Rows and groups of panels of a part.
+    fn ranges(&self, part: usize) -> (Range<usize>, Range<usize>) {
+        self.partition.ranges(self.shape.m, panels(self.shape.n).div_ceil(self.group), part)
     }
 
     /// Computes all of C, of which `table` locates the rows of A, `offset` elements before their start. What is read
@@ -215,16 +226,33 @@ impl Gemm {
         out: &Output,
     ) {
         for i in 0..self.blocks.len() {
-            let pass = Pass::new(self, i, offset, out);
-            for group in groups.clone() {
-                let next = match (group + 1 < groups.end, i + 1 < self.blocks.len()) {
-                    (true, _) => self.start(b, i, group + 1),
-                    (false, true) => self.start(b, i + 1, groups.start),
-                    (false, false) => following,
-                };
-                // SAFETY: the caller's promises.
-                unsafe { self.run_panels(&pass, rows, (self.start(b, i, group), next), group, table, out) };
-            }
+            // SAFETY: the caller's promises.
+            unsafe { self.run_pass(&Pass::new(self, i, offset, out), rows, groups, table, (b, following), out) };
+        }
+    }
+
+    /// One pass over K.
+    ///
+    /// # Safety
+    /// As for [`Gemm::run_part`]; `table` locates `rows`, as much before their start as the pass skips.
+    unsafe fn run_pass(
+        &self,
+        pass: &Pass,
+        rows: &Range<usize>,
+        groups: &Range<usize>,
+        table: &[*const f32],
+        (b, following): (*const f32, *const f32),
+        out: &Output,
+    ) {
+        let i = pass.index;
+        for group in groups.clone() {
+            let next = match (group + 1 < groups.end, pass.last) {
+                (true, _) => self.start(b, i, group + 1),
+                (false, false) => self.start(b, i + 1, groups.start),
+                (false, true) => following,
+            };
+            // SAFETY: the caller's promises.
+            unsafe { self.run_panels(pass, rows, (self.start(b, i, group), next), group, table, out) };
         }
     }
 
@@ -293,6 +321,7 @@ impl Gemm {
 
 /// What one pass over K adds and applies.
 struct Pass {
+    index: usize,
     block: partition::DepthBlock,
     /// Elements to skip at the start of every row of A.
     offset: usize,
@@ -330,6 +359,7 @@ impl Pass {
         let bounds = out.activation.bounds().filter(|_| last);
         let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
         Pass {
+            index: i,
             block: gemm.blocks.get(i),
             offset,
             addend,

@@ -10,14 +10,14 @@ const THREADS: [usize; 5] = [1, 2, 4, 8, 16];
 const SMALL: usize = 100_000;
 /// Multiply-adds per cycle, values fetched from outer caches per cycle and cycles per part: the scale of the cost model.
 const RATE: f32 = 32.0;
-const FETCH: f32 = 8.0;
+pub(super) const FETCH: f32 = 8.0;
 const PART: f32 = 1_000.0;
 /// Bytes of A that a part streams repeatedly; they stay in the second-level cache.
 const A_BLOCK: usize = 320 << 10;
 
 /// Chooses the partition of an `m` x `groups * width` product over `k` that finishes soonest for the usual thread
-/// counts, weighing evenness against the operands that every part fetches anew.
-pub(super) fn partition(m: usize, groups: usize, width: usize, k: usize, micro: &Micro) -> Split {
+/// counts, weighing evenness against the operands that every part fetches anew, those of A at `rate` values per cycle.
+pub(super) fn partition((m, groups, width, k): (usize, usize, usize, usize), rate: f32, micro: &Micro) -> Split {
     let most_rows = (A_BLOCK / size_of::<f32>() / micro.depth.min(k.max(1))).max(4 * micro.rows);
     let fewest = m.div_ceil(most_rows).max(1);
     let mut best = (Split { row_parts: fewest, column_parts: 1 }, f32::INFINITY);
@@ -29,7 +29,7 @@ pub(super) fn partition(m: usize, groups: usize, width: usize, k: usize, micro: 
             let row_parts = (target / column_parts).clamp(fewest, m.div_ceil(micro.rows).max(fewest));
             let rows = m.div_ceil(row_parts) as f32;
             let columns = (groups.div_ceil(column_parts) * width) as f32;
-            let part = PART + k as f32 * (rows * columns / RATE + (rows + columns) / FETCH);
+            let part = PART + k as f32 * (rows * columns / RATE + rows / rate + columns / FETCH);
             let parts = row_parts * column_parts;
             let cost = THREADS.iter().map(|&t| (parts.div_ceil(t) * t) as f32).sum::<f32>() * part;
             if cost < best.1 {

@@ -8,6 +8,7 @@
 
 mod f32;
 mod plain;
+mod scaled;
 #[cfg(test)]
 mod tests;
 mod winograd;
@@ -105,6 +106,16 @@ impl OpDef for Conv {
             _ => widen::prepare(self, cx),
         }
     }
+}
+
+/// Where the inputs of two convolutions in one step continue with those of the first, from its weights on. Before stand
+/// those of the second; its input is the first's.
+pub const FIRST: usize = Conv::INPUTS.1;
+
+/// A kernel for two convolutions, of which the second alone reads what the first computes; None where one by itself does
+/// better, or there is none for both.
+pub fn fuse(first: (&Conv, &Prepare<'_>), second: (&Conv, &Prepare<'_>)) -> Result<Option<Box<dyn Kernel>>> {
+    scaled::prepare(first, second)
 }
 
 /// Whether the ranks are equal and no dimension has two different numbers.

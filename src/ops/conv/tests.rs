@@ -6,6 +6,9 @@ use crate::ops::testing::{Random, as_f64, check_optional, check_stored, infer_er
 use crate::tensor::{Element, Layout, Sym};
 use ::half::{bf16, f16};
 
+#[cfg(feature = "write")]
+mod fused;
+
 /// One convolution: extents of input and kernel, and everything else that it may have.
 #[derive(Clone, Default)]
 struct Case {

@@ -1,0 +1,115 @@
+//! Two convolutions in one step, against their definitions one after the other.
+
+use super::*;
+use crate::ops::pack::pack;
+use crate::ops::testing::{difference, run_kernel};
+use crate::ops::{Derived, Kernel, Op, Operand};
+
+/// Two convolutions, of which the second reads what the first computes.
+struct Pair(Case, Case);
+
+impl Pair {
+    /// Inputs of both, as model files have them; the second's first is the first's result.
+    fn stored(&self) -> [Vec<(Option<Tensor>, Layout)>; 2] {
+        let made = self.0.tensors::<f32>(|r| r.range(-1.0, 1.0));
+        let between = self.0.reference(&made);
+        let mut then = self.1.tensors::<f32>(|r| r.range(-1.0, 1.0));
+        let elements: Vec<f32> = between.1.iter().map(|&x| x as f32).collect();
+        then[0] = Some(Tensor::new(&between.0, &elements).unwrap());
+        let store = |case: &Case, inputs: [Option<Tensor>; 4]| {
+            let op = Op::from(case.op.clone());
+            let one = |(i, t): (usize, Option<Tensor>)| {
+                let layout = t.as_ref().map_or(Layout::RowMajor, |t| op.constant_layout(i, &t.info));
+                let pack = |t: Tensor| match layout {
+                    Layout::RowMajor => t,
+                    _ => Tensor { info: t.info, data: pack(&t, layout).unwrap() },
+                };
+                (t.map(pack), layout)
+            };
+            inputs.into_iter().enumerate().map(one).collect()
+        };
+        [store(&self.0, made), store(&self.1, then)]
+    }
+
+    fn fuse(&self, isa: Isa) -> Option<Box<dyn Kernel>> {
+        let [left, right] = self.stored();
+        let operands = |stored: &[(Option<Tensor>, Layout)]| -> Vec<Option<Operand<'static>>> {
+            stored.iter().map(|(t, layout)| t.as_ref().map(|t| Operand { info: t.info, data: None, layout: *layout })).collect()
+        };
+        let (derived, infos) = (Derived::new(None, 0), [self.0.info(), self.1.info()]);
+        let (left, right) = (operands(&left), operands(&right));
+        let prepare = |inputs, output| Prepare { isa, inputs, outputs: std::slice::from_ref(output), derived: &derived };
+        fuse((&self.0.op, &prepare(&left, &infos[0])), (&self.1.op, &prepare(&right, &infos[1]))).unwrap()
+    }
+
+    fn check(&self) {
+        let [left, right] = self.stored();
+        let mut inputs: Vec<Option<&Tensor>> = right.iter().map(|(t, _)| t.as_ref()).collect();
+        inputs[0] = left[0].0.as_ref();
+        inputs.extend(left[1..].iter().map(|(t, _)| t.as_ref()));
+        let mut plain = self.1.tensors::<f32>(|r| r.range(-1.0, 1.0));
+        plain[0] = right[0].0.clone();
+        let (dims, out) = self.1.reference(&plain);
+        let want = Tensor::new(&dims, &out.iter().map(|&x| x as f32).collect::<Vec<_>>()).unwrap();
+        for isa in Isa::available() {
+            let kernel = self.fuse(isa).expect("a kernel for both");
+            let got = run_kernel(&*kernel, &inputs, &[want.info]).unwrap();
+            let error = difference(&got[0], &want);
+            assert!(error <= 3e-6, "{:?} and {:?} on {isa}: {error:.2e}", self.0.op, self.1.op);
+        }
+    }
+}
+
+impl Case {
+    fn info(&self) -> TensorInfo {
+        let dims = [&[self.batch], &self.output()[..], &[self.out_channels]].concat();
+        TensorInfo { dtype: DType::F32, dims: crate::tensor::Dims::new(&dims) }
+    }
+}
+
+/// A scale per channel in front of a product.
+fn scaled(batch: usize, input: &'static [usize], channels: usize, out_channels: usize) -> Pair {
+    let kernel = &[1, 1, 1][..input.len()];
+    let mut first = Case { bias: true, batch, ..Case::new(input, kernel, channels, channels).groups(channels as u32) };
+    first.op.activation = Activation::Relu;
+    Pair(first, Case { batch, ..Case::new(input, kernel, channels, out_channels) })
+}
+
+#[test]
+fn scales_in_front_of_a_product() {
+    scaled(1, &[7, 7], 40, 24).check();
+    scaled(3, &[5], 19, 33).check();
+    scaled(2, &[3, 4, 5], 64, 100).check();
+    scaled(1, &[1, 1], 400, 50).check();
+    scaled(1, &[14, 13], 700, 128).check();
+    scaled(1, &[61, 53], 300, 20).check();
+    scaled(0, &[2, 2], 8, 8).check();
+    scaled(1, &[2, 2], 8, 0).check();
+}
+
+#[test]
+fn every_operand_and_activation_of_both() {
+    for activation in [Activation::None, Activation::Clip { lo: 0.0, hi: 0.5 }, Activation::HardSwish] {
+        let mut pair = scaled(2, &[6, 5], 37, 41);
+        (pair.0.bias, pair.1.bias, pair.1.residual) = (false, true, true);
+        (pair.0.op.activation, pair.1.op.activation) = (activation, Activation::Silu);
+        pair.check();
+        pair.1.op.activation = Activation::Relu;
+        pair.check();
+    }
+}
+
+#[test]
+fn others_stay_apart() {
+    let refused = |change: fn(&mut Pair)| {
+        let mut pair = scaled(1, &[6, 6], 32, 32);
+        change(&mut pair);
+        assert!(pair.fuse(Isa::Scalar).is_none(), "{:?} and {:?}", pair.0.op, pair.1.op);
+    };
+    refused(|pair| pair.0.residual = true);
+    refused(|pair| pair.0.op.groups = 16);
+    refused(|pair| pair.1.op.groups = 2);
+    refused(|pair| pair.1.op.window.pads = vec![1, 1, 1, 1]);
+    refused(|pair| pair.1.op.window.strides = vec![2, 2]);
+    refused(|pair| (pair.0.kernel, pair.0.op.window.pads) = (&[3, 3], vec![1, 1, 1, 1]));
+}

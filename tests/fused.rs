@@ -1,0 +1,111 @@
+//! Nodes that run as one step compute what they compute in steps of their own.
+
+use infer::cpu::Activation;
+use infer::exec::{Control, Profile, ProfiledStep};
+use infer::graph::{Constant, GraphId, Program, ValueId};
+use infer::ops::conv::Conv;
+use infer::ops::pack::pack;
+use infer::ops::{Op, Tensor};
+use infer::session::{Context, Input, Model, Output, Session, SessionOptions};
+use infer::tensor::{DType, Dim, Dims, Shape, TensorType};
+
+const CHANNELS: usize = 40;
+
+/// What becomes of the value between the two convolutions.
+#[derive(Clone, Copy, PartialEq)]
+enum Between {
+    OnlyRead,
+    Output,
+    ReadTwice,
+}
+
+struct Build {
+    p: Program,
+    g: GraphId,
+}
+
+impl Build {
+    fn constant(&mut self, dims: &[usize], op: &Op, slot: usize) -> ValueId {
+        let numbers = (0..dims.iter().product()).map(|i: usize| (i * 37 % 101) as f32 / 100.0 - 0.4);
+        let tensor = Tensor::new(dims, &numbers.collect::<Vec<_>>()).unwrap();
+        let layout = op.constant_layout(slot, &tensor.info);
+        let data = if slot == 1 { pack(&tensor, layout).unwrap() } else { tensor.data };
+        self.p.graphs[0].add_constant("", Constant::new(tensor.info, layout, data).unwrap())
+    }
+
+    /// A 1 x 1 convolution.
+    fn conv(&mut self, name: &str, x: ValueId, channels: usize, groups: usize) -> ValueId {
+        let op = Op::from(Conv { groups: groups as u32, activation: Activation::Relu, ..Conv::default() });
+        let weights = self.constant(&[channels, 1, 1, CHANNELS / groups], &op, 1);
+        let bias = self.constant(&[channels], &op, 2);
+        self.p.add_op(self.g, name, op, &[Some(x), Some(weights), Some(bias)]).unwrap()[0]
+    }
+}
+
+/// A scale per channel and a product.
+fn program(between: Between) -> Program {
+    let mut p = Program { producer: "test".into(), ..Program::default() };
+    let g = p.add_graph("main");
+    let batch = Dim::sym(p.sym("batch"));
+    let dims = [batch, Dim::Fixed(9), Dim::Fixed(7), Dim::from(CHANNELS)];
+    let x = p.add_input(g, "x", TensorType::new(DType::F32, Shape::new(dims).unwrap()));
+    let mut b = Build { p, g };
+    let scaled = b.conv("scale", x, CHANNELS, CHANNELS);
+    let product = b.conv("product", scaled, 24, 1);
+    b.p.add_output("product", product);
+    match between {
+        Between::OnlyRead => {}
+        Between::Output => b.p.add_output("scaled", scaled),
+        Between::ReadTwice => {
+            let other = b.conv("other", scaled, 8, 1);
+            b.p.add_output("other", other);
+        }
+    }
+    b.p.verify().unwrap();
+    b.p
+}
+
+fn run(between: Between, threads: usize, batch: usize) -> (Vec<f32>, Vec<ProfiledStep>) {
+    let model = Model::from_program(program(between));
+    let session = Session::new(&model, &SessionOptions { threads, ..Default::default() }).unwrap();
+    let mut context = Context::new(&session);
+    let dims = Dims::new(&[batch, 9, 7, CHANNELS]);
+    let numbers = (0..dims.iter().product()).map(|i: usize| (i * 29 % 83) as f32 / 40.0 - 1.0);
+    let data: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
+    let input = Input { dtype: DType::F32, dims, strides: None, data: &data };
+    let mut outputs: Vec<Output<'_>> = model.outputs().iter().map(|_| Output::default()).collect();
+    let profile = Profile::default();
+    context.run(&[input], &mut outputs, Control { profile: Some(&profile), ..Control::default() }).unwrap();
+    let bytes = outputs[0].owned.as_ref().unwrap();
+    (bytes.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect(), profile.steps())
+}
+
+#[test]
+fn a_fused_step_computes_what_two_steps_do() {
+    for (threads, batch) in [(1, 1), (2, 1), (3, 4)] {
+        let (fused, steps) = run(Between::OnlyRead, threads, batch);
+        assert_eq!(steps.iter().map(|s| &*s.name).collect::<Vec<_>>(), ["scale + product"]);
+        assert!(fused == run(Between::OnlyRead, 1, batch).0, "the bits depend on the number of threads");
+        let (plain, steps) = run(Between::Output, threads, batch);
+        assert_eq!(steps.len(), 2);
+        let largest = plain.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        assert!(largest > 0.1 && fused.len() == plain.len());
+        assert!(fused.iter().zip(&plain).all(|(x, y)| (x - y).abs() <= 1e-6 * largest));
+    }
+}
+
+#[test]
+fn a_value_that_is_read_elsewhere_is_made() {
+    assert_eq!(run(Between::Output, 1, 1).1.len(), 2);
+    assert_eq!(run(Between::ReadTwice, 1, 1).1.len(), 3);
+}
+
+#[test]
+fn a_fused_step_tells_of_both_nodes() {
+    let steps = run(Between::OnlyRead, 1, 2).1;
+    let parts = run(Between::Output, 1, 2).1;
+    assert_eq!((steps[0].fused, steps[0].node, steps[0].operator), (Some(0), 1, "Conv"));
+    assert_eq!(steps[0].flops, parts.iter().map(|s| s.flops).sum::<u64>());
+    assert_eq!(steps[0].inputs.iter().flatten().count(), 5);
+    assert!(parts.iter().all(|s| s.fused.is_none()));
+}
