@@ -200,5 +200,5 @@ fn location(segment: &Segment, id: ValueId) -> Result<Location> {
     let known = segment.states.get(id.0 as usize).and_then(Option::as_ref);
     let known = known.ok_or_else(|| Error::internal(format!("value %{} does not exist yet", id.0)))?;
     let info = known.info();
-    Ok(Location { place: known.place.clone(), offset: 0, info, len: info.byte_len()? })
+    Ok(Location::whole(known.place.clone(), info, info.byte_len()?))
 }

@@ -2,7 +2,7 @@
 
 use crate::graph::{GraphId, NodeKind, Program};
 use crate::ops::TensorInfo;
-use crate::plan::{Fused, Segment};
+use crate::plan::{Fused, Location, Place, Segment};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ impl Profile {
         for (step, time) in segment.steps.iter().zip(times) {
             let inputs = step.inputs.iter().map(|input| input.as_ref().map(|input| input.info)).collect();
             let outputs = step.outputs.iter().map(|output| output.info).collect();
-            let bytes = step.inputs.iter().flatten().chain(&step.outputs).map(|location| location.len as u64).sum();
+            let bytes = step.inputs.iter().flatten().chain(&step.outputs).map(bytes).sum();
             let profiled = ProfiledStep::new(program, (graph, step.node), (inputs, outputs), time);
             record.steps.push(ProfiledStep { bytes, ..profiled }.with(program, step.fused));
         }
@@ -97,6 +97,15 @@ impl Profile {
     fn lock(&self) -> MutexGuard<'_, Record> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Bytes of an operand, without what lies between its rows.
+fn bytes(operand: &Location) -> u64 {
+    let len = match operand.place {
+        Place::Constant(_) => operand.len,
+        _ => operand.info.numel() * operand.info.dtype.size(),
+    };
+    len as u64
 }
 
 impl ProfiledStep {

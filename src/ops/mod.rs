@@ -110,6 +110,12 @@ pub trait Kernel: Send + Sync {
         false
     }
 
+    /// Makes the kernel read the rows of an input, along the last dimension, `stride` elements apart, as a part of a larger
+    /// tensor; false if it cannot.
+    fn read_apart(&mut self, _input: usize, _stride: usize) -> bool {
+        false
+    }
+
     /// Tells the kernel of a Concat that an input is in its place in the output already.
     fn leave_out(&mut self, _input: usize) {}
 

@@ -2,7 +2,7 @@
 //! lies between them is nowhere in memory.
 
 use super::resolve::{Draft, Resolver};
-use super::{Fused, Location, Place};
+use super::{Fused, Location};
 use crate::error::Result;
 use crate::graph::{Node, NodeKind};
 use crate::ops::{Kernel, Op, OpDef, Prepare, TensorInfo, conv};
@@ -39,10 +39,6 @@ impl Resolver<'_> {
 /// Takes the last step from the draft, and its inputs to where [`conv::fuse`] wants them.
 fn take_over(draft: &mut Draft, inputs: &mut Vec<Option<Location>>) {
     let Some(mut last) = draft.steps.pop() else { return };
-    draft.blocks[last.shared.0].len = 0;
-    if let Place::Arena(block) = last.outputs[0].place {
-        draft.blocks[block].len = 0;
-    }
     inputs.resize(conv::FIRST, None);
     inputs[0] = last.inputs[0].take();
     inputs.extend(last.inputs.drain(1..));

@@ -35,7 +35,7 @@ pub enum Place {
 }
 
 /// An operand of a step: where it is and what it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Location {
     /// Where the bytes are.
     pub place: Place,
@@ -43,9 +43,23 @@ pub struct Location {
     pub offset: usize,
     /// Element type and dimensions.
     pub info: TensorInfo,
+    /// Elements from one row along the last dimension to the next; more than a row's where there are gaps between them.
+    pub row: usize,
     /// Length in bytes; differs from that of the row-major tensor for packed constants and for parts whose rows have gaps
     /// between them.
     pub len: usize,
+}
+
+impl Location {
+    /// All of a place, of `len` bytes.
+    pub fn whole(place: Place, info: TensorInfo, len: usize) -> Self {
+        Location { place, offset: 0, info, row: width_of(&info), len }
+    }
+}
+
+/// Elements of a row along the last dimension.
+fn width_of(info: &TensorInfo) -> usize {
+    info.dims.last().copied().unwrap_or(1)
 }
 
 /// One kernel with its operands.

@@ -1,5 +1,6 @@
 //! Resolving a graph for fixed input shapes into segments.
 
+use super::join::join;
 use super::memory::{Block, live_bytes, place};
 use super::{End, Known, Limits, Location, PhaseOf, Place, Segment, Step};
 use crate::cpu::isa::Isa;
@@ -143,7 +144,7 @@ impl Resolver<'_> {
         let node = &self.graph.nodes[index];
         let mut inputs: Vec<Option<Location>> =
             node.inputs.iter().map(|v| v.map(|v| self.location(draft, v)).transpose()).collect::<Result<_>>()?;
-        let (mut kernel, fused) = match self.fuse(draft, (node, op), &mut inputs, infos)? {
+        let (kernel, fused) = match self.fuse(draft, (node, op), &mut inputs, infos)? {
             Some((kernel, fused)) => (kernel, Some(fused)),
             None => {
                 let operands = self.operands(node, &inputs);
@@ -160,22 +161,15 @@ impl Resolver<'_> {
             }
             return Ok(());
         }
-        let at = draft.steps.len();
         let mut outputs = vec![];
         for ((&id, ty), info) in node.outputs.iter().zip(types).zip(infos) {
             let len = info.byte_len()?;
-            let place = draft.block(len, at);
+            let place = draft.block(len);
             draft.set(id, ty.clone(), place.clone());
-            outputs.push(Location { place, offset: 0, info: *info, len });
-        }
-        if let Op::Concat(concat) = op
-            && concat.is_plain()
-            && self.join(draft, node, concat.axis, (&mut inputs, &outputs[0]), &mut *kernel)?
-        {
-            return Ok(());
+            outputs.push(Location::whole(place, *info, len));
         }
         let shared = (draft.blocks.len(), kernel.shared_bytes());
-        draft.block(shared.1, at);
+        draft.block(shared.1);
         draft.steps.push(Step { node: index, fused, kernel, inputs, outputs, shared, tables: (0, 0) });
         Ok(())
     }
@@ -195,18 +189,13 @@ impl Resolver<'_> {
             Place::Constant(data) => data.len(),
             _ => info.byte_len()?,
         };
-        Ok(Location { place: state.place.clone(), offset: 0, info, len })
+        Ok(Location::whole(state.place.clone(), info, len))
     }
 
     /// Places the blocks and closes the segment before node `next_node`.
     fn finish(&self, mut draft: Draft, next_node: usize, end: End) -> Result<Segment> {
-        for (i, step) in draft.steps.iter().enumerate() {
-            for location in step.inputs.iter().flatten() {
-                if let Place::Arena(block) = location.place {
-                    draft.blocks[block].last = i;
-                }
-            }
-        }
+        join(self.graph, &mut draft);
+        draft.measure();
         let mut homes = vec![None; draft.blocks.len()];
         let kept = if end == End::Done { vec![] } else { self.keep(&mut draft, next_node, &mut homes)? };
         let outputs = if end == End::Done { self.outputs(&draft, &mut homes)? } else { vec![] };
@@ -303,9 +292,23 @@ impl Draft {
         self.states[id.0 as usize] = Some(Known { ty, place });
     }
 
-    fn block(&mut self, len: usize, step: usize) -> Place {
-        self.blocks.push(Block { len, first: step, last: step });
+    /// A new block, which is nobody's.
+    fn block(&mut self, len: usize) -> Place {
+        self.blocks.push(Block { len, first: usize::MAX, last: 0 });
         Place::Arena(self.blocks.len() - 1)
+    }
+
+    /// Finds from when to when each block is used; one that no step uses takes no room.
+    fn measure(&mut self) {
+        for (at, step) in self.steps.iter().enumerate() {
+            let places = step.inputs.iter().flatten().chain(&step.outputs).map(|l| &l.place);
+            let blocks = places.filter_map(|place| if let Place::Arena(block) = place { Some(*block) } else { None });
+            for block in blocks.chain([step.shared.0]) {
+                let block = &mut self.blocks[block];
+                (block.first, block.last) = (block.first.min(at), at);
+            }
+        }
+        self.blocks.iter_mut().filter(|block| block.first > block.last).for_each(|block| block.len = 0);
     }
 }
 

@@ -49,7 +49,7 @@ pub fn prepare(op: &Concat, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
     }
     let rows = dims[..axis].iter().product();
     let grid = copy_grid(rows, width(&dims), size);
-    Ok(Box::new(Copy { isa: cx.isa, grid, size, pieces }))
+    Ok(Box::new(Copy { isa: cx.isa, grid, size, last: axis + 1 == dims.len(), pieces }))
 }
 
 /// Copies pieces of elements of `size` bytes.
@@ -57,12 +57,21 @@ struct Copy {
     isa: Isa,
     grid: Grid,
     size: usize,
+    /// Whether the last axis is the one along which tensors are joined.
+    last: bool,
     pieces: Vec<Piece>,
 }
 
 impl Kernel for Copy {
     fn phases(&self) -> Vec<Grid> {
         vec![self.grid]
+    }
+
+    fn read_apart(&mut self, input: usize, stride: usize) -> bool {
+        if self.last {
+            self.pieces[input].stride = stride;
+        }
+        self.last
     }
 
     fn leave_out(&mut self, input: usize) {

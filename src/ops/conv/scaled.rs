@@ -15,8 +15,8 @@ struct Scaled {
     plan: ScaledGemm,
     pixels: usize,
     channels: (usize, usize),
-    /// Elements from one pixel of the output to the next.
-    stride: usize,
+    /// Elements from one pixel to the next, of the input and of the output.
+    strides: (usize, usize),
     /// Of the first convolution and of the second.
     activations: (Activation, Activation),
 }
@@ -35,7 +35,7 @@ pub fn prepare(first: (&Conv, &Prepare<'_>), second: (&Conv, &Prepare<'_>)) -> R
     let channels = (x[x.len() - 1], out[out.len() - 1]);
     let plan = ScaledGemm::new(second.1.isa, pixels, channels.1, channels.0)?;
     let activations = (first.0.activation, second.0.activation);
-    Ok(Some(Box::new(Scaled { plan, pixels, channels, stride: channels.1, activations })))
+    Ok(Some(Box::new(Scaled { plan, pixels, channels, strides: channels, activations })))
 }
 
 /// Whether this is a convolution of f32, channels last, whose window maps each pixel to itself.
@@ -54,8 +54,15 @@ impl Kernel for Scaled {
     }
 
     fn set_apart(&mut self, stride: usize) -> bool {
-        self.stride = stride;
+        self.strides.1 = stride;
         true
+    }
+
+    fn read_apart(&mut self, input: usize, stride: usize) -> bool {
+        if input == 0 {
+            self.strides.0 = stride;
+        }
+        input == 0
     }
 
     fn run(&self, _phase: usize, args: &mut Args<'_>) -> Result<()> {
@@ -63,16 +70,16 @@ impl Kernel for Scaled {
         let scratch = args.scratch::<u8>().as_mut_ptr();
         let (depth, channels) = self.channels;
         let (x, weights, factors) = (args.input::<f32>(0), args.input::<f32>(1), args.input::<f32>(FIRST));
-        let (out, out_len) = (args.raw_output(0), rows_apart(self.pixels, channels, self.stride));
-        assert!(x.len() == self.pixels * depth && factors.len() >= depth);
+        let (out, out_len) = (args.raw_output(0), rows_apart(self.pixels, channels, self.strides.1));
+        assert!(x.len() == rows_apart(self.pixels, depth, self.strides.0) && factors.len() >= depth);
         assert!(weights.len() == packed_len(channels, depth)? && out.byte_len() == out_len * size_of::<f32>());
         let optional = |input: usize| args.optional::<f32>(input).map_or(ptr::null(), |x| x.as_ptr());
-        let rows = StridedRows { data: x.as_ptr(), stride: depth };
+        let rows = StridedRows { data: x.as_ptr(), stride: self.strides.0 };
         let scaling =
             Scaling { factors: factors.as_ptr(), shifts: optional(FIRST + 1), activation: self.activations.0 };
         let output = Output {
             data: out.as_ptr().cast(),
-            stride: self.stride,
+            stride: self.strides.1,
             bias: optional(2),
             residual: optional(3),
             residual_stride: channels,
