@@ -20,6 +20,14 @@ pub fn run_kernel(kernel: &dyn Kernel, inputs: &[Option<&Tensor>], outputs: &[Te
     execute_as(kernel, &views, outputs, circumstances(&[], outputs.len()))
 }
 
+/// The rows of an f32 tensor along the last dimension with so many other elements between them.
+pub fn apart(tensor: &Tensor, gap: usize) -> Tensor {
+    let width = tensor.info.dims.last().copied().unwrap_or(1);
+    let rows: Vec<&[f32]> = tensor.elements().chunks_exact(width.max(1)).collect();
+    let elements = rows.join(&vec![f32::NAN; gap][..]);
+    Tensor::new(&[elements.len()], &elements).expect("the test's shape is valid")
+}
+
 /// As [`run`], with the bytes of inputs in the given layouts, and without outputs beyond the first `outputs`.
 fn run_stored(
     op: &Op,

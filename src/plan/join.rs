@@ -126,8 +126,8 @@ impl<'a> Joining<'a> {
         // A kernel finds nothing of what it writes among what it reads.
         let writes = |at: usize| steps[at].outputs.iter().any(|output| output.overlaps(&to));
         let reads = |at: usize| steps[at].inputs.iter().flatten().any(|input| input.overlaps(&to));
-        let apart = !others.iter().any(|&(at, _)| writes(at)) && !(concat.is_some() && reads(maker));
-        if !(known && apart) {
+        let crossed = others.iter().any(|&(at, _)| writes(at)) || concat.is_some() && reads(maker);
+        if !known || crossed {
             return false;
         }
         let mut set = |row: usize| {

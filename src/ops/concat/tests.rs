@@ -1,7 +1,8 @@
 use super::*;
-use crate::ops::Tensor;
-use crate::ops::testing::{Random, at, build, check, infer_error};
-use crate::tensor::{DType, Element, Sym};
+use crate::cpu::Isa;
+use crate::ops::testing::{Random, apart, at, build, check, infer_error, run_kernel};
+use crate::ops::{Derived, Operand, Prepare, Tensor};
+use crate::tensor::{DType, Element, Layout, Sym};
 
 fn reference<T: Element>(inputs: &[&Tensor], axis: usize) -> Tensor {
     let mut dims = inputs[0].info.dims;
@@ -44,6 +45,25 @@ fn large_ones_in_parts() {
         wider[axis] += 17;
         let y = random.tensor_of(&wider, |r| r.bits() as i64);
         check(Concat::along(axis as i64), &[&x, &y], &[reference::<i64>(&[&x, &y], axis)]);
+    }
+}
+
+#[test]
+fn rows_apart() {
+    let mut random = Random::new(3);
+    let inputs = [7, 40, 100].map(|width| random.tensor(&[9, 11, width]));
+    let want = reference::<f32>(&inputs.each_ref(), 2);
+    let operand = |t: &Tensor| Some(Operand { info: t.info, data: None, layout: Layout::RowMajor });
+    let operands = inputs.each_ref().map(operand);
+    for isa in Isa::available() {
+        let (outputs, derived) = ([want.info], Derived::new(None, 0));
+        let cx = |inputs| Prepare { isa, inputs, outputs: &outputs, derived: &derived };
+        let mut kernel = Concat::along(2).prepare_cpu(&cx(&operands)).unwrap();
+        assert!(kernel.read_apart(0, 7 + 3) && kernel.read_apart(1, 40 + 3));
+        let (first, second) = (apart(&inputs[0], 3), apart(&inputs[1], 3));
+        let got = run_kernel(&*kernel, &[Some(&first), Some(&second), Some(&inputs[2])], &outputs).unwrap();
+        assert!(got[0] == want, "{isa}");
+        assert!(!Concat::along(1).prepare_cpu(&cx(&operands[..1])).unwrap().read_apart(0, 10));
     }
 }
 

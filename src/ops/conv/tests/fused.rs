@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::ops::pack::pack;
-use crate::ops::testing::{difference, run_kernel};
+use crate::ops::testing::{apart, difference, run_kernel};
 use crate::ops::{Derived, Kernel, Op, Operand};
+
+/// Elements between rows that are apart.
+const GAP: usize = 5;
 
 /// Two convolutions, of which the second reads what the first computes.
 struct Pair(Case, Case);
@@ -52,10 +55,15 @@ impl Pair {
         let (dims, out) = self.1.reference(&plain);
         let want = Tensor::new(&dims, &out.iter().map(|&x| x as f32).collect::<Vec<_>>()).unwrap();
         for isa in Isa::available() {
-            let kernel = self.fuse(isa).expect("a kernel for both");
+            let mut kernel = self.fuse(isa).expect("a kernel for both");
             let got = run_kernel(&*kernel, &inputs, &[want.info]).unwrap();
             let error = difference(&got[0], &want);
             assert!(error <= 3e-6, "{:?} and {:?} on {isa}: {error:.2e}", self.0.op, self.1.op);
+            let x = inputs[0].unwrap();
+            assert!(kernel.read_apart(0, self.0.channels + GAP) && !kernel.read_apart(1, GAP));
+            let apart = apart(x, GAP);
+            let inputs = [&[Some(&apart)], &inputs[1..]].concat();
+            assert!(run_kernel(&*kernel, &inputs, &[want.info]).unwrap() == got, "rows apart on {isa}");
         }
     }
 }
