@@ -1,7 +1,7 @@
 //! Cutting work into parts. The cut is a function of shapes only, so that results have the same bits for any number of
 //! threads.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// The `i`-th of `parts` nearly equal ranges that cover `0..len`.
 pub(crate) fn even(len: usize, parts: usize, i: usize) -> Range<usize> {
@@ -17,6 +17,9 @@ pub(crate) struct Split {
     pub column_parts: usize,
 }
 
+/// Thread counts for which parts should come out even.
+pub(crate) const THREADS: [usize; 5] = [1, 2, 4, 8, 16];
+
 /// Most parts of one phase: a few for each of many threads.
 const MOST: usize = 64;
 
@@ -27,6 +30,30 @@ impl Split {
         let parts = (total / least).clamp(1, MOST);
         let row_parts = parts.min(rows.max(1));
         Split { row_parts, column_parts: (parts / row_parts).clamp(1, columns.max(1)) }
+    }
+
+    /// The cut that finishes soonest for these thread counts: `cost` is that of a part when there are so many parts along
+    /// the rows and along the columns, of which there may be `row_parts` and 1 to `columns`.
+    pub fn cheapest(
+        threads: &[usize],
+        row_parts: RangeInclusive<usize>,
+        columns: usize,
+        cost: impl Fn(usize, usize) -> f32,
+    ) -> Split {
+        let (fewest, most) = row_parts.into_inner();
+        let mut best = (Split { row_parts: fewest, column_parts: 1 }, f32::INFINITY);
+        for column_parts in [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48].into_iter().filter(|&parts| parts <= columns) {
+            for target in [1, 2, 4, 8, 16, 32, 48, 64] {
+                let row_parts = (target / column_parts).clamp(fewest, most);
+                let parts = row_parts * column_parts;
+                let rounds = threads.iter().map(|&t| (parts.div_ceil(t) * t) as f32).sum::<f32>();
+                let cost = rounds * cost(row_parts, column_parts);
+                if cost < best.1 {
+                    best = (Split { row_parts, column_parts }, cost);
+                }
+            }
+        }
+        best.0
     }
 
     /// Number of parts.

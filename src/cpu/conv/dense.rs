@@ -2,14 +2,13 @@
 
 use super::patches::Patches;
 use super::shape::{ConvShape, Spatial, Window};
-use super::{ConvArgs, InputLayout};
+use super::{ConvArgs, InputLayout, after};
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, panels};
 use crate::cpu::parts::even;
 use crate::cpu::simd::{Machine, Work};
 use crate::cpu::{Isa, scratch};
 use crate::error::Result;
-use std::ptr;
 
 /// Input elements that a part of the copying phase handles at least.
 const COPY_PART: usize = 16 << 10;
@@ -263,8 +262,7 @@ fn unpadded([depth, height, _]: Spatial) -> Spatial {
 /// # Safety
 /// The columns exist.
 unsafe fn shift(out: &Output, columns: usize) -> Output {
-    let shift = |p: *const f32| if p.is_null() { ptr::null() } else { p.wrapping_add(columns) };
     // SAFETY: the caller's promise.
     let data = unsafe { out.data.add(columns) };
-    Output { data, bias: shift(out.bias), residual: shift(out.residual), ..*out }
+    Output { data, bias: after(out.bias, columns), residual: after(out.residual, columns), ..*out }
 }

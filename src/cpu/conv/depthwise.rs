@@ -54,14 +54,25 @@ impl Depthwise {
     /// # Safety
     /// As for [`Conv::run`](super::Conv::run).
     pub unsafe fn run(&self, _phase: usize, part: usize, args: &ConvArgs, _shared: *mut u8, scratch: *mut u8) {
-        self.isa.dispatch(Part { plan: self, part, args, scratch });
+        let (lines, channels) = self.lines.part(part);
+        // SAFETY: the caller's promises.
+        unsafe { self.run_lines(lines, channels, args, scratch) }
+    }
+
+    /// These lines and channels of the output. Only the pixels of the input under their windows are read.
+    ///
+    /// # Safety
+    /// As for [`Conv::run`](super::Conv::run).
+    pub unsafe fn run_lines(&self, lines: Range<usize>, channels: Range<usize>, args: &ConvArgs, scratch: *mut u8) {
+        self.isa.dispatch(Part { plan: self, lines, channels, args, scratch });
     }
 }
 
-/// One part, as [`Work`]. Made by [`Depthwise::run`] only, whose caller answers for the pointers.
+/// One part, as [`Work`]. Made by [`Depthwise::run_lines`] only, whose caller answers for the pointers.
 struct Part<'a> {
     plan: &'a Depthwise,
-    part: usize,
+    lines: Range<usize>,
+    channels: Range<usize>,
     args: &'a ConvArgs,
     scratch: *mut u8,
 }
@@ -74,12 +85,11 @@ impl Work for Part<'_> {
         // Copies, which no store to the output can change.
         let Depthwise { lines, stride: step, .. } = *self.plan;
         let Lines { window, output, .. } = lines;
-        let args = *self.args;
+        let (args, channels) = (*self.args, self.channels);
         let bounds = args.output.activation.bounds().unwrap_or(UNBOUNDED);
-        let (part_lines, channels) = lines.part(self.part);
         // The baseline has too few registers to gain from it.
         let unrolled = M::ISA != Isa::Scalar && (window.dilation[2] == 1 || window.stride[2] == 1);
-        for line in part_lines {
+        for line in self.lines {
             // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
             unsafe {
                 let first = line * output[2];

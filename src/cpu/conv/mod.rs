@@ -11,12 +11,14 @@
 //! | few input channels, or channels first | the same, on a copy of the input with its padding |
 //! | depthwise | [`depthwise`] |
 //! | 3 x 3, stride 1, where transformed weights are worth their memory | [`winograd`] |
+//! | 1 x 1, then depthwise | both by [`Expanded`], where a plan finds the pair |
 //! | groups of fewer than 16 channels | [`grouped`] |
 #![allow(unsafe_code, reason = "kernels with raw pointers to disjoint parts of one output")]
 #![allow(clippy::needless_range_loop, reason = "loops over registers are unrolled by constant index")]
 
 mod dense;
 mod depthwise;
+mod expanded;
 mod grouped;
 mod lines;
 mod patches;
@@ -35,6 +37,7 @@ use depthwise::Depthwise;
 use grouped::Grouped;
 use winograd::Winograd;
 
+pub use expanded::Expanded;
 pub use pool::{Pool, PoolArgs, PoolKind};
 pub use shape::{ConvShape, Spatial, Window};
 pub use weights::WeightLayout;
@@ -61,6 +64,11 @@ pub struct ConvArgs {
     pub weights: *const f32,
     /// The output, one row per pixel, `stride` elements apart, with bias, residual and activation.
     pub output: Output,
+}
+
+/// The operand that is `elements` further, if there is one.
+fn after(operand: *const f32, elements: usize) -> *const f32 {
+    if operand.is_null() { operand } else { operand.wrapping_add(elements) }
 }
 
 /// A convolution of known shape on a known instruction set.

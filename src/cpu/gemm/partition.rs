@@ -2,10 +2,8 @@
 //! that results have the same bits for any number of threads.
 
 use super::kernel::{Micro, PANEL};
-use crate::cpu::parts::{Split, even};
+use crate::cpu::parts::{Split, THREADS, even};
 
-/// Thread counts for which the parts should come out even.
-const THREADS: [usize; 5] = [1, 2, 4, 8, 16];
 /// Multiply-adds of a product that is not worth sharing.
 const SMALL: usize = 100_000;
 /// Multiply-adds per cycle, values fetched from outer caches per cycle and cycles per part: the scale of the cost model.
@@ -20,24 +18,14 @@ const A_BLOCK: usize = 320 << 10;
 pub(super) fn partition((m, groups, width, k): (usize, usize, usize, usize), rate: f32, micro: &Micro) -> Split {
     let most_rows = (A_BLOCK / size_of::<f32>() / micro.depth.min(k.max(1))).max(4 * micro.rows);
     let fewest = m.div_ceil(most_rows).max(1);
-    let mut best = (Split { row_parts: fewest, column_parts: 1 }, f32::INFINITY);
     if m == 0 || groups == 0 || m.saturating_mul(groups * width).saturating_mul(k) < SMALL {
-        return best.0;
+        return Split { row_parts: fewest, column_parts: 1 };
     }
-    for column_parts in [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48].into_iter().filter(|&parts| parts <= groups) {
-        for target in [1, 2, 4, 8, 16, 32, 48, 64] {
-            let row_parts = (target / column_parts).clamp(fewest, m.div_ceil(micro.rows).max(fewest));
-            let rows = m.div_ceil(row_parts) as f32;
-            let columns = (groups.div_ceil(column_parts) * width) as f32;
-            let part = PART + k as f32 * (rows * columns / RATE + rows / rate + columns / FETCH);
-            let parts = row_parts * column_parts;
-            let cost = THREADS.iter().map(|&t| (parts.div_ceil(t) * t) as f32).sum::<f32>() * part;
-            if cost < best.1 {
-                best = (Split { row_parts, column_parts }, cost);
-            }
-        }
-    }
-    best.0
+    Split::cheapest(&THREADS, fewest..=m.div_ceil(micro.rows).max(fewest), groups, |row_parts, column_parts| {
+        let rows = m.div_ceil(row_parts) as f32;
+        let columns = (groups.div_ceil(column_parts) * width) as f32;
+        PART + k as f32 * (rows * columns / RATE + rows / rate + columns / FETCH)
+    })
 }
 
 /// A run of K that one pass sums: `segments` of A, from each `depth` elements after the first `offset`.

@@ -6,6 +6,7 @@
 //! outside is zero. Channel groups see only their own inputs. f16 and bf16 accumulate in f32. (The kernel for i32 serves
 //! [`ConvInteger`](super::ConvInteger).)
 
+mod expanded;
 mod f32;
 mod plain;
 mod scaled;
@@ -115,7 +116,7 @@ pub const FIRST: usize = Conv::INPUTS.1;
 /// A kernel for two convolutions, of which the second alone reads what the first computes; None where one by itself does
 /// better, or there is none for both.
 pub fn fuse(first: (&Conv, &Prepare<'_>), second: (&Conv, &Prepare<'_>)) -> Result<Option<Box<dyn Kernel>>> {
-    scaled::prepare(first, second)
+    Ok(scaled::prepare(first, second)?.or(expanded::prepare(first, second)?))
 }
 
 /// Whether the ranks are equal and no dimension has two different numbers.

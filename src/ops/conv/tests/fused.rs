@@ -83,6 +83,20 @@ fn scaled(batch: usize, input: &'static [usize], channels: usize, out_channels: 
     Pair(first, Case { batch, ..Case::new(input, kernel, channels, out_channels) })
 }
 
+/// An expansion of channels in front of a depthwise convolution with half a window of padding.
+fn expanded(
+    batch: usize,
+    input: &'static [usize],
+    kernel: &'static [usize],
+    stride: u32,
+    (in_channels, channels): (usize, usize),
+) -> Pair {
+    let half: Vec<u32> = kernel.iter().map(|&k| k as u32 / 2).collect();
+    let first = Case { bias: true, batch, ..Case::new(input, &[1, 1], in_channels, channels) };
+    let second = Case { batch, ..Case::new(input, kernel, channels, channels).groups(channels as u32) };
+    Pair(first, second.window(&[stride, stride], &[&half[..], &half].concat(), &[1, 1]))
+}
+
 #[test]
 fn scales_in_front_of_a_product() {
     scaled(1, &[7, 7], 40, 24).check();
@@ -96,14 +110,34 @@ fn scales_in_front_of_a_product() {
 }
 
 #[test]
+fn expansions_in_front_of_a_depthwise_convolution() {
+    expanded(1, &[7, 7], &[3, 3], 1, (16, 96)).check();
+    expanded(1, &[13, 12], &[3, 3], 2, (24, 40)).check();
+    expanded(3, &[9, 10], &[5, 5], 1, (7, 50)).check();
+    expanded(2, &[11, 6], &[5, 5], 2, (40, 64)).check();
+    expanded(1, &[9, 9], &[7, 7], 1, (20, 24)).check();
+    // More lines than a strip keeps, and images whose windows lie mostly in the padding.
+    expanded(2, &[70, 57], &[3, 3], 1, (5, 49)).check();
+    expanded(1, &[66, 60], &[3, 3], 2, (3, 100)).check();
+    expanded(2, &[1, 2], &[5, 5], 1, (8, 16)).check();
+    expanded(1, &[5, 400], &[1, 3], 1, (6, 20)).check();
+    let mut dilated = expanded(1, &[12, 14], &[3, 3], 1, (9, 33));
+    (dilated.1.op.window.dilations, dilated.1.op.window.pads) = (vec![3, 2], vec![3, 2, 3, 2]);
+    dilated.check();
+    dilated.1.op.window.pads = vec![5, 0, 0, 4];
+    dilated.check();
+}
+
+#[test]
 fn every_operand_and_activation_of_both() {
     for activation in [Activation::None, Activation::Clip { lo: 0.0, hi: 0.5 }, Activation::HardSwish] {
-        let mut pair = scaled(2, &[6, 5], 37, 41);
-        (pair.0.bias, pair.1.bias, pair.1.residual) = (false, true, true);
-        (pair.0.op.activation, pair.1.op.activation) = (activation, Activation::Silu);
-        pair.check();
-        pair.1.op.activation = Activation::Relu;
-        pair.check();
+        for mut pair in [scaled(2, &[6, 5], 37, 41), expanded(2, &[6, 5], &[3, 3], 1, (37, 41))] {
+            (pair.0.bias, pair.1.bias, pair.1.residual) = (false, true, true);
+            (pair.0.op.activation, pair.1.op.activation) = (activation, Activation::Silu);
+            pair.check();
+            pair.1.op.activation = Activation::Relu;
+            pair.check();
+        }
     }
 }
 
