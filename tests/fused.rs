@@ -5,11 +5,23 @@ use infer::exec::{Control, Profile, ProfiledStep};
 use infer::graph::{Constant, GraphId, Program, ValueId};
 use infer::ops::conv::Conv;
 use infer::ops::pack::pack;
+use infer::ops::window::Window;
 use infer::ops::{Op, Tensor};
 use infer::session::{Context, Input, Model, Output, Session, SessionOptions};
 use infer::tensor::{DType, Dim, Dims, Shape, TensorType};
 
 const CHANNELS: usize = 40;
+/// A batch whose values no second-level cache keeps.
+const LARGE: usize = 210;
+
+/// Two convolutions that may be one step.
+#[derive(Clone, Copy)]
+enum Pair {
+    /// A scale per channel and a product.
+    Scaled,
+    /// A product and a depthwise convolution.
+    Expanded,
+}
 
 /// What becomes of the value between the two convolutions.
 #[derive(Clone, Copy, PartialEq)]
@@ -33,31 +45,36 @@ impl Build {
         self.p.graphs[0].add_constant("", Constant::new(tensor.info, layout, data).unwrap())
     }
 
-    /// A 1 x 1 convolution.
-    fn conv(&mut self, name: &str, x: ValueId, channels: usize, groups: usize) -> ValueId {
-        let op = Op::from(Conv { groups: groups as u32, activation: Activation::Relu, ..Conv::default() });
-        let weights = self.constant(&[channels, 1, 1, CHANNELS / groups], &op, 1);
+    /// A convolution that keeps the image's extents.
+    fn conv(&mut self, name: &str, x: ValueId, (channels, groups): (usize, usize), kernel: usize) -> ValueId {
+        let pads = vec![kernel as u32 / 2; 4];
+        let window = Window { strides: vec![1; 2], pads, dilations: vec![1; 2] };
+        let op = Op::from(Conv { window, groups: groups as u32, activation: Activation::Relu, ..Conv::default() });
+        let weights = self.constant(&[channels, kernel, kernel, CHANNELS / groups], &op, 1);
         let bias = self.constant(&[channels], &op, 2);
         self.p.add_op(self.g, name, op, &[Some(x), Some(weights), Some(bias)]).unwrap()[0]
     }
 }
 
-/// A scale per channel and a product.
-fn program(between: Between) -> Program {
+fn program(pair: Pair, between: Between) -> Program {
     let mut p = Program { producer: "test".into(), ..Program::default() };
     let g = p.add_graph("main");
     let batch = Dim::sym(p.sym("batch"));
     let dims = [batch, Dim::Fixed(9), Dim::Fixed(7), Dim::from(CHANNELS)];
     let x = p.add_input(g, "x", TensorType::new(DType::F32, Shape::new(dims).unwrap()));
     let mut b = Build { p, g };
-    let scaled = b.conv("scale", x, CHANNELS, CHANNELS);
-    let product = b.conv("product", scaled, 24, 1);
-    b.p.add_output("product", product);
+    let (first, second) = match pair {
+        Pair::Scaled => (((CHANNELS, CHANNELS), 1), ((24, 1), 1)),
+        Pair::Expanded => (((CHANNELS, 1), 1), ((CHANNELS, CHANNELS), 3)),
+    };
+    let made = b.conv("first", x, first.0, first.1);
+    let result = b.conv("second", made, second.0, second.1);
+    b.p.add_output("result", result);
     match between {
         Between::OnlyRead => {}
-        Between::Output => b.p.add_output("scaled", scaled),
+        Between::Output => b.p.add_output("made", made),
         Between::ReadTwice => {
-            let other = b.conv("other", scaled, 8, 1);
+            let other = b.conv("other", made, (8, 1), 1);
             b.p.add_output("other", other);
         }
     }
@@ -65,8 +82,8 @@ fn program(between: Between) -> Program {
     b.p
 }
 
-fn run(between: Between, threads: usize, batch: usize) -> (Vec<f32>, Vec<ProfiledStep>) {
-    let model = Model::from_program(program(between));
+fn run(pair: Pair, between: Between, threads: usize, batch: usize) -> (Vec<f32>, Vec<ProfiledStep>) {
+    let model = Model::from_program(program(pair, between));
     let session = Session::new(&model, &SessionOptions { threads, ..Default::default() }).unwrap();
     let mut context = Context::new(&session);
     let dims = Dims::new(&[batch, 9, 7, CHANNELS]);
@@ -82,11 +99,18 @@ fn run(between: Between, threads: usize, batch: usize) -> (Vec<f32>, Vec<Profile
 
 #[test]
 fn a_fused_step_computes_what_two_steps_do() {
-    for (threads, batch) in [(1, 1), (2, 1), (3, 4)] {
-        let (fused, steps) = run(Between::OnlyRead, threads, batch);
-        assert_eq!(steps.iter().map(|s| &*s.name).collect::<Vec<_>>(), ["scale + product"]);
-        assert!(fused == run(Between::OnlyRead, 1, batch).0, "the bits depend on the number of threads");
-        let (plain, steps) = run(Between::Output, threads, batch);
+    for (pair, threads, batch) in [
+        (Pair::Scaled, 1, 1),
+        (Pair::Scaled, 2, 1),
+        (Pair::Scaled, 3, 4),
+        (Pair::Expanded, 1, LARGE),
+        (Pair::Expanded, 2, LARGE),
+        (Pair::Expanded, 3, LARGE + 3),
+    ] {
+        let (fused, steps) = run(pair, Between::OnlyRead, threads, batch);
+        assert_eq!(steps.iter().map(|s| &*s.name).collect::<Vec<_>>(), ["first + second"]);
+        assert!(fused == run(pair, Between::OnlyRead, 1, batch).0, "the bits depend on the number of threads");
+        let (plain, steps) = run(pair, Between::Output, threads, batch);
         assert_eq!(steps.len(), 2);
         let largest = plain.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         assert!(largest > 0.1 && fused.len() == plain.len());
@@ -95,15 +119,22 @@ fn a_fused_step_computes_what_two_steps_do() {
 }
 
 #[test]
+fn what_a_cache_keeps_is_not_expanded_in_strips() {
+    assert_eq!(run(Pair::Expanded, Between::OnlyRead, 1, 1).1.len(), 2);
+}
+
+#[test]
 fn a_value_that_is_read_elsewhere_is_made() {
-    assert_eq!(run(Between::Output, 1, 1).1.len(), 2);
-    assert_eq!(run(Between::ReadTwice, 1, 1).1.len(), 3);
+    for (pair, batch) in [(Pair::Scaled, 1), (Pair::Expanded, LARGE)] {
+        assert_eq!(run(pair, Between::Output, 1, batch).1.len(), 2);
+        assert_eq!(run(pair, Between::ReadTwice, 1, batch).1.len(), 3);
+    }
 }
 
 #[test]
 fn a_fused_step_tells_of_both_nodes() {
-    let steps = run(Between::OnlyRead, 1, 2).1;
-    let parts = run(Between::Output, 1, 2).1;
+    let steps = run(Pair::Scaled, Between::OnlyRead, 1, 2).1;
+    let parts = run(Pair::Scaled, Between::Output, 1, 2).1;
     assert_eq!((steps[0].fused, steps[0].node, steps[0].operator), (Some(0), 1, "Conv"));
     assert_eq!(steps[0].flops, parts.iter().map(|s| s.flops).sum::<u64>());
     assert_eq!(steps[0].inputs.iter().flatten().count(), 5);

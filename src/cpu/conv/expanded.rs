@@ -37,6 +37,8 @@ const BLOCK: usize = 3 * PANEL;
 const STRIP: usize = 32 << 10;
 /// Expanded elements under the windows of one line, at most.
 const MOST: usize = 4 * STRIP;
+/// Expanded elements that a second-level cache may keep whole.
+const KEPT: usize = 512 << 10;
 /// Multiply-adds per cycle of the two convolutions, input values fetched per cycle, and cycles per part: the scale of the
 /// cost model.
 const RATE: f32 = 32.0;
@@ -73,6 +75,12 @@ impl Expanded {
         });
         let (strip, stride) = (strip.min(output[1]), in_channels);
         Ok(Some(Expanded { isa, in_channels, stride, shape: *shape, depthwise, lines, strip, split }))
+    }
+
+    /// Whether this is faster than one convolution after the other: the expanded tensor is too large for a cache.
+    pub fn pays(&self) -> bool {
+        let ConvShape { batch, out_channels, input, .. } = self.shape;
+        batch * input.iter().product::<usize>() * out_channels >= KEPT
     }
 
     /// The same pair on an input whose pixels are so many elements apart.

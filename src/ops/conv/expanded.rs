@@ -23,8 +23,14 @@ struct Expanded {
     activations: (Activation, Activation),
 }
 
-/// The kernel for both convolutions; see [`fuse`](super::fuse).
+/// The kernel for both convolutions, if it is faster than one for each; see [`fuse`](super::fuse).
 pub fn prepare(first: (&Conv, &Prepare<'_>), second: (&Conv, &Prepare<'_>)) -> Result<Option<Box<dyn Kernel>>> {
+    let kernel = plan(first, second)?.filter(|kernel| kernel.plan.pays());
+    Ok(kernel.map(|kernel| Box::new(kernel) as Box<dyn Kernel>))
+}
+
+/// The kernel for both convolutions; None where there is none for such a pair.
+pub(super) fn plan(first: (&Conv, &Prepare<'_>), second: (&Conv, &Prepare<'_>)) -> Result<Option<Expanded>> {
     let (expand, depthwise) = (Geometry::new(first.0, first.1), Geometry::new(second.0, second.1));
     let ready = |cx: &Prepare<'_>, of: &Geometry, layout: Layout| {
         cx.outputs[0].dtype == DType::F32 && !of.channels_first && cx.input(1).layout == layout
@@ -41,7 +47,7 @@ pub fn prepare(first: (&Conv, &Prepare<'_>), second: (&Conv, &Prepare<'_>)) -> R
     let count = |extents: [usize; 3]| shape.batch * extents.iter().product::<usize>();
     let pixels = (count(shape.input), count(depthwise.output));
     let activations = (first.0.activation, second.0.activation);
-    Ok(Some(Box::new(Expanded { plan, pixels, channels, strides: channels, activations })))
+    Ok(Some(Expanded { plan, pixels, channels, strides: channels, activations }))
 }
 
 impl Kernel for Expanded {

@@ -42,7 +42,11 @@ impl Pair {
         let (derived, infos) = (Derived::new(None, 0), [self.0.info(), self.1.info()]);
         let (left, right) = (operands(&left), operands(&right));
         let prepare = |inputs, output| Prepare { isa, inputs, outputs: std::slice::from_ref(output), derived: &derived };
-        fuse((&self.0.op, &prepare(&left, &infos[0])), (&self.1.op, &prepare(&right, &infos[1]))).unwrap()
+        let (left, right) = (prepare(&left, &infos[0]), prepare(&right, &infos[1]));
+        let (first, second) = ((&self.0.op, &left), (&self.1.op, &right));
+        // Small pairs are tested too, for which it would not pay.
+        let expanded = expanded::plan(first, second).unwrap().map(|kernel| Box::new(kernel) as Box<dyn Kernel>);
+        fuse(first, second).unwrap().or(expanded)
     }
 
     fn check(&self) {
