@@ -51,9 +51,13 @@ const PRODUCTS: [(usize, usize, usize); 17] = [
 ];
 
 /// Extent of the image, channels of input and output, extent of the window, stride, groups.
-const CONVOLUTIONS: [[usize; 6]; 21] = [
+const CONVOLUTIONS: [[usize; 6]; 25] = [
     [224, 3, 64, 7, 2, 1],
+    [224, 3, 16, 3, 2, 1],
     [224, 3, 32, 3, 2, 1],
+    [224, 3, 64, 3, 2, 1],
+    [224, 3, 96, 4, 4, 1],
+    [224, 3, 768, 16, 16, 1],
     [224, 64, 64, 3, 1, 1],
     [56, 64, 64, 3, 1, 1],
     [28, 128, 128, 3, 1, 1],
@@ -315,8 +319,12 @@ impl Work {
     }
 }
 
+/// As in models: the first convolution reads an image as it comes.
 fn layout(shape: &ConvShape) -> InputLayout {
-    InputLayout::ChannelsLast { stride: shape.in_channels }
+    match shape.in_channels {
+        3 => InputLayout::ChannelsFirst,
+        stride => InputLayout::ChannelsLast { stride },
+    }
 }
 
 fn product(isa: Isa, shape: GemmShape) -> Result<Kernel> {
