@@ -3,6 +3,7 @@
 //! each element counts as one operation.
 
 use infer::cpu::conv::{Conv, ConvArgs, ConvShape, InputLayout, WeightLayout, Window, winograd_len};
+use infer::cpu::conv::{Pool, PoolArgs, PoolKind};
 use infer::cpu::gemm::kernel::F32;
 use infer::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, packed_len};
 use infer::cpu::parallel::{Gang, Ledger, Rank};
@@ -51,9 +52,13 @@ const PRODUCTS: [(usize, usize, usize); 17] = [
 ];
 
 /// Extent of the image, channels of input and output, extent of the window, stride, groups.
-const CONVOLUTIONS: [[usize; 6]; 21] = [
+const CONVOLUTIONS: [[usize; 6]; 25] = [
     [224, 3, 64, 7, 2, 1],
+    [224, 3, 16, 3, 2, 1],
     [224, 3, 32, 3, 2, 1],
+    [224, 3, 64, 3, 2, 1],
+    [224, 3, 96, 4, 4, 1],
+    [224, 3, 768, 16, 16, 1],
     [224, 64, 64, 3, 1, 1],
     [56, 64, 64, 3, 1, 1],
     [28, 128, 128, 3, 1, 1],
@@ -74,6 +79,10 @@ const CONVOLUTIONS: [[usize; 6]; 21] = [
     [28, 128, 128, 3, 1, 32],
     [14, 512, 512, 3, 1, 32],
 ];
+
+/// Extent of the image, channels, extent of the window and stride of maxima; each element under a window counts as one
+/// operation.
+const POOLS: [[usize; 4]; 3] = [[112, 64, 3, 2], [55, 128, 3, 2], [20, 256, 5, 1]];
 
 /// Functions applied to elements in the first-level cache.
 const ACTIVATIONS: [Activation; 10] = [
@@ -103,6 +112,7 @@ enum Work {
     Product(GemmShape),
     Convolution(ConvShape),
     Winograd(ConvShape),
+    Pool([usize; 4]),
     Activation(Activation),
 }
 
@@ -276,7 +286,10 @@ impl Work {
                     ConvShape { batch: 1, groups, in_channels, out_channels, input: [1, extent, extent], window };
                 [Work::Convolution(shape), Work::Winograd(shape)]
             });
-        products.chain(convolutions).chain(ACTIVATIONS.into_iter().map(Work::Activation))
+        products
+            .chain(convolutions)
+            .chain(POOLS.into_iter().map(Work::Pool))
+            .chain(ACTIVATIONS.into_iter().map(Work::Activation))
     }
 
     fn name(&self) -> String {
@@ -292,6 +305,9 @@ impl Work {
             Work::Product(shape) => format!("gemm {}x{}x{}", shape.m, shape.n, shape.depth),
             Work::Convolution(shape) => convolution("conv", shape),
             Work::Winograd(shape) => convolution("winograd", shape),
+            Work::Pool([extent, channels, taps, stride]) => {
+                format!("pool {taps}x{taps}/{stride} {extent}x{extent} {channels}")
+            }
             Work::Activation(activation) => format!("activation {activation:?}"),
         }
     }
@@ -310,13 +326,18 @@ impl Work {
                 Some(conv) => convolution(shape, conv, winograd_len(shape.in_channels, shape.out_channels)?).map(Some),
                 None => Ok(None),
             },
+            Work::Pool(extents) => pool(isa, *extents).map(Some),
             Work::Activation(function) => activation(isa, *function).map(Some),
         }
     }
 }
 
+/// As in models: the first convolution reads an image as it comes.
 fn layout(shape: &ConvShape) -> InputLayout {
-    InputLayout::ChannelsLast { stride: shape.in_channels }
+    match shape.in_channels {
+        3 if Conv::reads_channels_first(shape) => InputLayout::ChannelsFirst,
+        stride => InputLayout::ChannelsLast { stride },
+    }
 }
 
 fn product(isa: Isa, shape: GemmShape) -> Result<Kernel> {
@@ -351,6 +372,24 @@ fn convolution(shape: &ConvShape, conv: Conv, weights: usize) -> Result<Kernel> 
     let flops = 2.0 * (to * shape.out_channels * shape.window.taps() * shape.group_in()) as f64;
     let phases = (0..conv.phases()).map(|phase| conv.parts(phase)).collect();
     Ok(Kernel { flops, phases, scratch_bytes: conv.scratch_bytes(), run: Box::new(run), _operands: operands })
+}
+
+fn pool(isa: Isa, [extent, channels, taps, stride]: [usize; 4]) -> Result<Kernel> {
+    let pad = taps / 2;
+    let window = Window::new([1, taps, taps]).padded([0, pad, pad]).strided([1, stride, stride]);
+    let input = [1, extent, extent];
+    let output = window.output(input)?;
+    let pool = Pool::new(isa, PoolKind::Max, &window, (1, input, channels), channels, output)?;
+    let elements = |extents: [usize; 3]| extents.iter().product::<usize>() * channels;
+    let mut operands = vec![values(elements(input))?, values(elements(output))?];
+    let [from, to] = [0, 1].map(|i| Address::of(&mut operands[i]));
+    let run = move |_, part, scratch: Address| {
+        let args = PoolArgs { input: from.floats(), output: to.floats(), output_stride: channels };
+        // SAFETY: as in `product`.
+        unsafe { pool.run(part, &args, scratch.bytes()) }
+    };
+    let (flops, scratch_bytes) = ((elements(output) * window.taps()) as f64, pool.scratch_bytes());
+    Ok(Kernel { flops, phases: vec![pool.parts()], scratch_bytes, run: Box::new(run), _operands: operands })
 }
 
 fn activation(isa: Isa, function: Activation) -> Result<Kernel> {

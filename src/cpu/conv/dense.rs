@@ -1,29 +1,21 @@
 //! Convolutions as matrix products: 1 x 1 ones on the input as it is, others on [`Patches`].
 
 use super::patches::Patches;
-use super::shape::{ConvShape, Spatial, Window};
-use super::{ConvArgs, InputLayout, after};
+use super::shape::{ConvShape, Spatial};
+use super::{ConvArgs, after};
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, panels};
-use crate::cpu::parts::even;
-use crate::cpu::simd::{Machine, Work};
 use crate::cpu::{Isa, scratch};
 use crate::error::Result;
-
-/// Input elements that a part of the copying phase handles at least.
-const COPY_PART: usize = 16 << 10;
 
 /// A convolution by matrix products, one for each group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dense {
-    isa: Isa,
     shape: ConvShape,
     output: Spatial,
     gemm: Gemm,
-    /// Elements from one pixel of the input to the next; None for channels first.
-    stride: Option<usize>,
-    /// Input rows are copied with their padding, channels last, before the product.
-    copy: bool,
+    /// Elements from one pixel of the input to the next.
+    stride: usize,
     whole_rows: bool,
     /// Rows of each panel of the weights, and those before the first that is used.
     panel_rows: usize,
@@ -31,21 +23,13 @@ pub(super) struct Dense {
 }
 
 impl Dense {
-    pub fn new(isa: Isa, shape: &ConvShape, layout: InputLayout) -> Result<Dense> {
-        let output = shape.output()?;
-        let stride = match layout {
-            InputLayout::ChannelsLast { stride } => Some(stride),
-            InputLayout::ChannelsFirst => None,
-        };
+    pub fn new(isa: Isa, shape: &ConvShape, stride: usize, output: Spatial) -> Result<Dense> {
         let panel_rows = shape.window.taps() * shape.group_in();
-        let (shape, unused_taps) =
-            if stride.is_some() && shape.in_channels >= PANEL { trimmed(shape, output) } else { (*shape, 0) };
+        let (shape, unused_taps) = if shape.in_channels >= PANEL { trimmed(shape, output) } else { (*shape, 0) };
         let window = &shape.window;
         let padded = window.pad_begin[2] > 0 || window.pad_end[2] > 0;
         let side_by_side = shape.groups == 1 && window.dilation[2] == 1 && window.kernel[2] > 1;
-        // With few channels a tap is too short a segment, and copying the input costs little.
-        let copy = stride.is_none() || side_by_side && padded && shape.in_channels < PANEL;
-        let whole_rows = side_by_side && (copy || !padded && stride == Some(shape.in_channels));
+        let whole_rows = side_by_side && !padded && stride == shape.in_channels;
         let [kd, kh, kw] = window.kernel;
         let (segments, depth) =
             if whole_rows { (kd * kh, kw * shape.group_in()) } else { (kd * kh * kw, shape.group_in()) };
@@ -53,19 +37,19 @@ impl Dense {
         let gemm = Gemm::new(isa, GemmShape { m: pixels, n: shape.group_out(), segments, depth })?;
         let gemm = gemm.in_panels_of(panel_rows);
         let unused_rows = unused_taps * shape.group_in();
-        Ok(Dense { isa, shape, output, gemm, stride, copy, whole_rows, panel_rows, unused_rows })
+        Ok(Dense { shape, output, gemm, stride, whole_rows, panel_rows, unused_rows })
     }
 
     pub fn phases(&self) -> usize {
-        1 + usize::from(self.copy)
+        1
     }
 
-    pub fn parts(&self, phase: usize) -> usize {
-        if self.copy && phase == 0 { self.copy_parts() } else { self.gemm.parts() * self.shape.groups }
+    pub fn parts(&self, _phase: usize) -> usize {
+        self.gemm.parts() * self.shape.groups
     }
 
     pub fn shared_bytes(&self) -> usize {
-        if self.copy { self.copied_rows() * self.copied_row() * size_of::<f32>() } else { 0 }
+        0
     }
 
     pub fn scratch_bytes(&self) -> usize {
@@ -74,22 +58,9 @@ impl Dense {
 
     /// # Safety
     /// As for [`Conv::run`](super::Conv::run).
-    pub unsafe fn run(&self, phase: usize, part: usize, args: &ConvArgs, shared: *mut u8, scratch: *mut u8) {
-        // SAFETY: the caller's promises.
-        unsafe {
-            if self.copy && phase == 0 {
-                self.run_copy(part, args, shared)
-            } else {
-                self.run_gemm(part, args, shared, scratch)
-            }
-        }
-    }
-
-    /// # Safety
-    /// As for [`Dense::run`].
-    unsafe fn run_gemm(&self, part: usize, args: &ConvArgs, shared: *mut u8, scratch: *mut u8) {
+    pub unsafe fn run(&self, _phase: usize, part: usize, args: &ConvArgs, _shared: *mut u8, scratch: *mut u8) {
+        let Dense { stride, .. } = *self;
         let ConvShape { groups, input, window, .. } = self.shape;
-        let stride = self.stride.unwrap_or(0);
         let (group, part) = (part / self.gemm.parts(), part % self.gemm.parts());
         let GemmShape { n, depth, .. } = self.gemm.shape();
         // SAFETY: the offsets are those of the group, inside the operands by the caller's promises; the zeros follow the
@@ -99,15 +70,14 @@ impl Dense {
             let weights =
                 args.weights.add(unused + if groups == 1 { 0 } else { group * panels(n) * PANEL * self.panel_rows });
             let out = shift(&args.output, group * n);
-            if window.is_identity() && !self.copy {
+            if window.is_identity() {
                 let rows = StridedRows { data: args.input.add(group * depth), stride };
                 return self.gemm.run_part(part, &rows, weights, &out, scratch);
             }
             let zeros = scratch::slice::<f32>(scratch.add(self.gemm.scratch_bytes().next_multiple_of(64)), depth);
             zeros.fill(0.0);
-            let first = group * self.shape.group_in();
-            let mut patches = Patches {
-                data: args.input.add(first),
+            let patches = Patches {
+                data: args.input.add(group * self.shape.group_in()),
                 zeros: zeros.as_ptr(),
                 input,
                 output: self.output,
@@ -116,115 +86,7 @@ impl Dense {
                 row: input[2] * stride,
                 whole_rows: self.whole_rows,
             };
-            if self.copy {
-                patches.data = shared.cast::<f32>().add(first);
-                patches.input[2] = self.padded_width();
-                patches.window =
-                    Window { pad_begin: unpadded(window.pad_begin), pad_end: unpadded(window.pad_end), ..window };
-                patches.pixel = self.shape.in_channels;
-                patches.row = self.copied_row();
-            }
             self.gemm.run_part(part, &patches, weights, &out, scratch);
-        }
-    }
-
-    fn padded_width(&self) -> usize {
-        self.shape.window.pad_begin[2] + self.shape.input[2] + self.shape.window.pad_end[2]
-    }
-
-    fn copied_rows(&self) -> usize {
-        self.shape.batch * self.shape.input[0] * self.shape.input[1]
-    }
-
-    fn copied_row(&self) -> usize {
-        self.padded_width() * self.shape.in_channels
-    }
-
-    fn copy_parts(&self) -> usize {
-        (self.copied_rows() * self.copied_row()).div_ceil(COPY_PART).min(self.copied_rows()).min(64)
-    }
-
-    /// Copies rows of pixels, channels last and with their padding.
-    ///
-    /// # Safety
-    /// As for [`Dense::run`].
-    unsafe fn run_copy(&self, part: usize, args: &ConvArgs, shared: *mut u8) {
-        let ConvShape { in_channels: channels, input: [depth, height, width], window, .. } = self.shape;
-        let plane = depth * height * width;
-        let (begin, end) = (window.pad_begin[2] * channels, (window.pad_begin[2] + width) * channels);
-        for row in even(self.copied_rows(), self.copy_parts(), part) {
-            // SAFETY: the row lies inside the shared memory, and belongs to this part.
-            let to = unsafe {
-                let first = shared.cast::<f32>().add(row * self.copied_row());
-                std::slice::from_raw_parts_mut(first, self.copied_row())
-            };
-            to[..begin].fill(0.0);
-            to[end..].fill(0.0);
-            let (image, line) = (row / (depth * height), row % (depth * height));
-            let (first, pixel, channel) = match self.stride {
-                Some(stride) => (row * width * stride, stride, 1),
-                None => (image * channels * plane + line * width, 1, plane),
-            };
-            let from = args.input.wrapping_add(first);
-            self.isa.dispatch(Gather { from, pixel, channel, channels, to: &mut to[begin..end] });
-        }
-    }
-}
-
-/// Makes pixels of elements that are `pixel` and `channel` apart. Made by [`Dense::run_copy`] only, whose caller answers
-/// for the pointer.
-struct Gather<'a> {
-    from: *const f32,
-    pixel: usize,
-    channel: usize,
-    channels: usize,
-    to: &'a mut [f32],
-}
-
-impl Work for Gather<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<M: Machine>(self) {
-        // Constant channel counts become shuffles of vectors.
-        match self.channels {
-            1 => self.pixels::<1>(),
-            2 => self.pixels::<2>(),
-            3 => self.pixels::<3>(),
-            4 => self.pixels::<4>(),
-            _ => {
-                for (i, pixel) in self.to.chunks_exact_mut(self.channels.max(1)).enumerate() {
-                    for (c, x) in pixel.iter_mut().enumerate() {
-                        // SAFETY: the promise of the maker.
-                        *x = unsafe { *self.from.add(i * self.pixel + c * self.channel) };
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl Gather<'_> {
-    #[inline(always)]
-    fn pixels<const N: usize>(self) {
-        let pixels = self.to.as_chunks_mut::<N>().0;
-        if self.pixel != 1 {
-            for (i, pixel) in pixels.iter_mut().enumerate() {
-                for (c, x) in pixel.iter_mut().enumerate() {
-                    // SAFETY: the promise of the maker.
-                    *x = unsafe { *self.from.add(i * self.pixel + c * self.channel) };
-                }
-            }
-            return;
-        }
-        let len = pixels.len();
-        // SAFETY: the promise of the maker: a row of each plane has an element for each pixel.
-        let planes: [&[f32]; N] =
-            std::array::from_fn(|c| unsafe { std::slice::from_raw_parts(self.from.add(c * self.channel), len) });
-        for (i, pixel) in pixels.iter_mut().enumerate() {
-            for c in 0..N {
-                pixel[c] = planes[c][i];
-            }
         }
     }
 }
@@ -251,10 +113,6 @@ fn trimmed(shape: &ConvShape, output: Spatial) -> (ConvShape, usize) {
         window.dilation[d] = 1;
     }
     (shape, before)
-}
-
-fn unpadded([depth, height, _]: Spatial) -> Spatial {
-    [depth, height, 0]
 }
 
 /// The output from column `columns` on.

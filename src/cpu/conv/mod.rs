@@ -8,7 +8,7 @@
 //! |---|---|
 //! | 1 x 1, stride 1 | matrix product on the input as it is |
 //! | dense, also in groups of 16 channels or more | matrix product on rows of pointers ([`patches`]) |
-//! | few input channels, or channels first | the same, on a copy of the input with its padding |
+//! | few input channels, or channels first | sums over copies of strips of the input with their padding ([`strips`]) |
 //! | depthwise | [`depthwise`] |
 //! | 3 x 3, stride 1, where transformed weights are worth their memory | [`winograd`] |
 //! | 1 x 1, then depthwise | both by [`Expanded`], where a plan finds the pair |
@@ -24,6 +24,7 @@ mod lines;
 mod patches;
 mod pool;
 pub mod shape;
+mod strips;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -31,10 +32,12 @@ mod winograd;
 
 use super::Isa;
 use super::gemm::Output;
+use super::gemm::kernel::PANEL;
 use crate::error::{Error, Result};
 use dense::Dense;
 use depthwise::Depthwise;
 use grouped::Grouped;
+use strips::Strips;
 use winograd::Winograd;
 
 pub use expanded::Expanded;
@@ -82,6 +85,7 @@ enum Algorithm {
     Dense(Dense),
     Depthwise(Depthwise),
     Grouped(Grouped),
+    Strips(Strips),
     Winograd(Winograd),
 }
 
@@ -92,6 +96,7 @@ macro_rules! each {
             Algorithm::Dense($plan) => $call,
             Algorithm::Depthwise($plan) => $call,
             Algorithm::Grouped($plan) => $call,
+            Algorithm::Strips($plan) => $call,
             Algorithm::Winograd($plan) => $call,
         }
     };
@@ -101,22 +106,35 @@ impl Conv {
     /// Plans a convolution.
     ///
     /// # Errors
-    /// The shape is not that of a convolution, a size overflows, or a depthwise or narrowly grouped convolution has its
-    /// input channels first.
+    /// The shape is not that of a convolution, a size overflows, or its channels come first and
+    /// [`Conv::reads_channels_first`] denies it.
     pub fn new(isa: Isa, shape: &ConvShape, layout: InputLayout) -> Result<Conv> {
         let output = shape.output()?;
-        if WeightLayout::of_shape(shape) == WeightLayout::Panels {
-            return Ok(Conv { algorithm: Algorithm::Dense(Dense::new(isa, shape, layout)?) });
-        }
-        let InputLayout::ChannelsLast { stride } = layout else {
-            return Err(Error::unsupported("a convolution in narrow groups reads channels-last input only"));
+        let stride = match layout {
+            InputLayout::ChannelsLast { stride } => Some(stride),
+            InputLayout::ChannelsFirst => None,
         };
+        let few = shape.in_channels < PANEL && !shape.window.is_identity();
+        if Strips::fits(shape) && (few || stride.is_none()) {
+            return Ok(Conv { algorithm: Algorithm::Strips(Strips::new(isa, shape, stride, output)?) });
+        }
+        let Some(stride) = stride else {
+            return Err(Error::unsupported("a convolution of groups or long sums reads channels-last input only"));
+        };
+        if WeightLayout::of_shape(shape) == WeightLayout::Panels {
+            return Ok(Conv { algorithm: Algorithm::Dense(Dense::new(isa, shape, stride, output)?) });
+        }
         let algorithm = if shape.group_in() == 1 && shape.group_out() == 1 {
             Algorithm::Depthwise(Depthwise::new(isa, shape, stride, output))
         } else {
             Algorithm::Grouped(Grouped::new(isa, shape, stride, output))
         };
         Ok(Conv { algorithm })
+    }
+
+    /// Whether a convolution of this shape can read its input channels first.
+    pub fn reads_channels_first(shape: &ConvShape) -> bool {
+        Strips::fits(shape)
     }
 
     /// Plans a convolution by Winograd's algorithm, whose weights are those of [`winograd_weights`]; None where it does

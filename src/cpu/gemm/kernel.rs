@@ -111,7 +111,7 @@ pub(super) struct Tile {
 /// of this size is not left to the compiler's judgement.
 macro_rules! for_rows {
     ($r:ident < $rows:ident $body:block) => {
-        for_rows!(@ $r $rows $body 0 1 2 3 4 5 6 7 8 9 10 11)
+        for_rows!(@ $r $rows $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
     };
     (@ $r:ident $rows:ident $body:block $($i:literal)*) => {$(
         if $i < $rows {
@@ -120,6 +120,8 @@ macro_rules! for_rows {
         }
     )*};
 }
+
+pub(in crate::cpu) use for_rows;
 
 /// The micro-kernel for `ROWS` <= 12 rows and `VECTORS` vectors of columns.
 ///

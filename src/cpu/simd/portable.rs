@@ -101,4 +101,9 @@ impl Vector for Four {
     unsafe fn or_nan(self, other: Self) -> Self {
         self.zip(other, |x, y| if y.is_nan() { y } else { x })
     }
+
+    #[inline(always)]
+    unsafe fn has_nan(self) -> bool {
+        self.0.iter().any(|x| x.is_nan())
+    }
 }

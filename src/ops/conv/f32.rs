@@ -64,13 +64,12 @@ pub fn prepare(op: &Conv, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
     let Geometry { shape, channels_first, .. } = Geometry::new(op, cx);
     let weights = packing(&shape, cx.input(1).layout)?;
     let mut start = weights.as_ref().map_or(0, Packing::bytes);
-    let narrow = WeightLayout::of_shape(&shape) == WeightLayout::Grouped;
     let pixels: usize = shape.input.iter().product();
-    let input = (channels_first && narrow).then_some(Transposing { start, pixels });
+    let input = (channels_first && !conv::Conv::reads_channels_first(&shape)).then_some(Transposing { start, pixels });
     if input.is_some() {
         start += (shape.batch * pixels * shape.in_channels * size_of::<f32>()).next_multiple_of(64);
     }
-    let layout = match channels_first && !narrow {
+    let layout = match channels_first && input.is_none() {
         true => InputLayout::ChannelsFirst,
         false => InputLayout::ChannelsLast { stride: shape.in_channels },
     };
