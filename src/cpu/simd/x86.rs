@@ -62,7 +62,8 @@ macro_rules! vector {
         store_first($self:ident, $to:ident, $m:ident) $store_first:expr,
         permute($this:ident, $index:ident) $permute:expr,
         spread_fours $spread:ident,
-        or_nan($value:ident, $other:ident) $or_nan:expr $(,)?
+        or_nan($value:ident, $other:ident) $or_nan:expr,
+        or_equal($kept:ident, $key:ident, $put:ident) $or_equal:expr $(,)?
     ) => {
         impl Vector for $type {
             const LANES: usize = $lanes;
@@ -147,6 +148,12 @@ macro_rules! vector {
             }
 
             #[inline(always)]
+            unsafe fn or_equal($kept, $key: Self, $put: Self) -> Self {
+                // SAFETY: the trait's promises.
+                unsafe { $or_equal }
+            }
+
+            #[inline(always)]
             unsafe fn or_nan($value, $other: Self) -> Self {
                 // SAFETY: the trait's promises.
                 unsafe { $or_nan }
@@ -163,6 +170,7 @@ vector! {
     permute(self, index) _mm256_permutevar8x32_ps(self, _mm256_loadu_si256(index.as_ptr().cast())),
     spread_fours _mm256_permute_ps,
     or_nan(self, other) _mm256_blendv_ps(self, other, _mm256_cmp_ps::<_CMP_UNORD_Q>(other, other)),
+    or_equal(self, other, value) _mm256_blendv_ps(self, value, _mm256_cmp_ps::<_CMP_EQ_OQ>(other, value)),
 }
 
 vector! {
@@ -173,4 +181,5 @@ vector! {
     permute(self, index) _mm512_permutexvar_ps(_mm512_loadu_si512(index.as_ptr().cast()), self),
     spread_fours _mm512_permute_ps,
     or_nan(self, other) _mm512_mask_mov_ps(self, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(other, other), other),
+    or_equal(self, other, value) _mm512_mask_mov_ps(self, _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(other, value), value),
 }
