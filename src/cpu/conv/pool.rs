@@ -109,13 +109,17 @@ impl Work for Part<'_> {
         let (plan, args) = (*self.plan, *self.args);
         let Lines { window, input, output, .. } = plan.lines;
         let (lines, channels) = plan.lines.part(self.part);
+        let interior = plan.lines.interior();
         for line in lines {
             // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
             unsafe {
                 let rows = plan.lines.rows(line, self.scratch);
                 let line = Line { plan, args, rows, first: line * output[2], taps: taps_of_line(&plan.lines, line) };
                 for pixel in 0..output[2] {
-                    let taps = window.taps_inside(2, pixel, input[2]);
+                    let taps = match interior.contains(&pixel) {
+                        true => 0..window.kernel[2],
+                        false => window.taps_inside(2, pixel, input[2]),
+                    };
                     match plan.kind {
                         PoolKind::Max => line.pixel::<M::Vector, true>(pixel, &channels, taps),
                         _ => line.pixel::<M::Vector, false>(pixel, &channels, taps),
@@ -159,21 +163,27 @@ impl Line<'_> {
             _ => self.rows.len() * taps.len(),
         };
         let share = 1.0 / count as f32;
-        let whole = channels.start + channels.len() / V::LANES * V::LANES;
+        let mut channel = channels.start;
         // SAFETY: the caller's promises; the last vector is cut short.
         unsafe {
-            for channel in (channels.start..whole).step_by(V::LANES) {
-                self.block::<V, MAX>(pixel, channel, V::LANES, &taps, share);
+            while channel + 4 * V::LANES <= channels.end {
+                self.block::<V, MAX, 4>(pixel, channel, V::LANES, &taps, share);
+                channel += 4 * V::LANES;
             }
-            if whole < channels.end {
-                self.block::<V, MAX>(pixel, whole, channels.end - whole, &taps, share);
+            if channel + 2 * V::LANES <= channels.end {
+                self.block::<V, MAX, 2>(pixel, channel, V::LANES, &taps, share);
+                channel += 2 * V::LANES;
+            }
+            while channel < channels.end {
+                self.block::<V, MAX, 1>(pixel, channel, V::LANES.min(channels.end - channel), &taps, share);
+                channel += V::LANES;
             }
         }
     }
 
-    /// Pools `n` channels, up to a vector.
+    /// Pools `N` vectors of channels, of which each has `n`.
     #[inline(always)]
-    unsafe fn block<V: Vector, const MAX: bool>(
+    unsafe fn block<V: Vector, const MAX: bool, const N: usize>(
         &self,
         pixel: usize,
         channel: usize,
@@ -183,20 +193,28 @@ impl Line<'_> {
     ) {
         let Pool { lines: Lines { window, .. }, stride: step, .. } = self.plan;
         let first = pixel * window.stride[2] + taps.start * window.dilation[2];
+        let next = window.dilation[2] * step;
         // SAFETY: the caller's promises. Padding may lie in front of the first tap, but not of those that are read.
         unsafe {
-            let mut value = V::splat(if MAX { UNBOUNDED.0 } else { 0.0 });
+            let mut values = [V::splat(if MAX { UNBOUNDED.0 } else { 0.0 }); N];
+            // What is not a number is kept apart, so that neither waits for the other.
+            let mut invalid = [V::splat(0.0); N];
             for row in self.rows {
-                for tap in 0..taps.len() {
-                    let at = row.pixel + first - window.pad_begin[2] + tap * window.dilation[2];
-                    let x = V::load_up_to(self.args.input.add(at * step + channel), n);
-                    value = if MAX { value.max(x).or_nan(x) } else { value.add(x) };
+                let mut from = self.args.input.add((row.pixel + first - window.pad_begin[2]) * step + channel);
+                for _ in taps.clone() {
+                    for i in 0..N {
+                        let x = V::load_up_to(from.add(i * V::LANES), n);
+                        values[i] = if MAX { values[i].max(x) } else { values[i].add(x) };
+                        invalid[i] = if MAX { invalid[i].or_nan(x) } else { invalid[i] };
+                    }
+                    from = from.wrapping_add(next);
                 }
             }
-            if !MAX {
-                value = value.mul(V::splat(share));
+            let to = self.args.output.add((self.first + pixel) * self.args.output_stride + channel);
+            for i in 0..N {
+                let value = if MAX { values[i].or_nan(invalid[i]) } else { values[i].mul(V::splat(share)) };
+                value.store_up_to(to.add(i * V::LANES), n);
             }
-            value.store_up_to(self.args.output.add((self.first + pixel) * self.args.output_stride + channel), n);
         }
     }
 }
