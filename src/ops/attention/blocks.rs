@@ -362,9 +362,9 @@ impl Work for Step<'_, '_> {
         let mut before = [0.0; GROUP];
         for first in (0..rows).step_by(GROUP) {
             let group = first..(first + GROUP).min(rows);
-            for (row, before) in group.clone().zip(&mut before) {
+            for ((row, place), before) in group.clone().zip(&mut places).zip(&mut before) {
                 *before = self.maxima[row];
-                let largest = self.prepare::<M>(row, places.next().unwrap_or_default(), &scaling);
+                let largest = self.prepare::<M>(row, place, &scaling);
                 self.maxima[row] = if largest > *before { largest } else { *before };
             }
             for (row, before) in group.zip(before) {
