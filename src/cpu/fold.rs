@@ -57,19 +57,21 @@ impl Fold {
         unsafe { if matches!(self, Fold::Largest) { a.max(b) } else { a.add(b) } }
     }
 
-    /// The result of two results of single lanes.
+    /// The result of the results in all lanes.
     #[inline(always)]
-    fn join_lanes(self, a: f32, b: f32) -> f32 {
-        match self {
-            Fold::Largest => {
-                if b > a {
-                    b
-                } else {
-                    a
-                }
+    unsafe fn join_lanes<V: Vector>(self, mut lanes: V) -> f32 {
+        let mut width = V::LANES / 2;
+        let mut all = [0.0; MOST_LANES];
+        // SAFETY: the caller's promise; there are at most as many lanes as the arrays have elements.
+        unsafe {
+            while width > 0 {
+                let other: [u32; MOST_LANES] = std::array::from_fn(|i| (i ^ width) as u32);
+                lanes = self.join(lanes, lanes.permute(&other[..V::LANES]));
+                width /= 2;
             }
-            _ => a + b,
+            lanes.store(all.as_mut_ptr());
         }
+        all[0]
     }
 }
 
@@ -96,10 +98,9 @@ fn fold<M: Machine>(x: &[f32], f: Fold) -> f32 {
     let lanes = M::LANES;
     let whole = x.len() / lanes * lanes;
     let wide = whole / (WIDE * lanes) * (WIDE * lanes);
-    let mut results = [f.start(); MOST_LANES];
     let mut last = [f.neutral(); MOST_LANES];
     last[..x.len() - whole].copy_from_slice(&x[whole..]);
-    // SAFETY: `M` is the machine this runs on, all vectors are inside of `x` or the arrays.
+    // SAFETY: `M` is the machine this runs on, all vectors are inside of `x` or the array.
     unsafe {
         let mut so_far = [M::Vector::splat(f.start()); WIDE];
         for first in (0..wide).step_by(WIDE * lanes) {
@@ -114,16 +115,8 @@ fn fold<M: Machine>(x: &[f32], f: Fold) -> f32 {
             so_far[1] = f.step(so_far[1], M::Vector::load(last.as_ptr()));
         }
         let [a, b, c, d] = so_far;
-        f.join(f.join(a, b), f.join(c, d)).store(results.as_mut_ptr());
+        f.join_lanes(f.join(f.join(a, b), f.join(c, d)))
     }
-    let mut width = lanes / 2;
-    while width > 0 {
-        for i in 0..width {
-            results[i] = f.join_lanes(results[i], results[i + width]);
-        }
-        width /= 2;
-    }
-    results[0]
 }
 
 #[cfg(test)]

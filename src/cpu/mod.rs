@@ -10,6 +10,7 @@ pub mod math;
 pub mod parallel;
 mod parts;
 pub mod peak;
+pub mod scores;
 mod scratch;
 pub mod simd;
 pub mod transpose;

@@ -68,8 +68,8 @@ pub trait Vector: Copy + 'static {
     unsafe fn min(self, other: Self) -> Self;
     /// `self`, and `other` in lanes where that is NaN.
     unsafe fn or_nan(self, other: Self) -> Self;
-    /// Whether a lane is NaN.
-    unsafe fn has_nan(self) -> bool;
+    /// `self`, and `value` in lanes where `other` is equal to that.
+    unsafe fn or_equal(self, other: Self, value: Self) -> Self;
     /// Lane i of the result is lane `index[i]`, below `LANES`; `index` has as many elements.
     unsafe fn permute(self, index: &[u32]) -> Self;
     /// For each i below four, lane i of each four lanes in all of the four.

@@ -222,7 +222,7 @@ pub fn add_scaled<T: Real, M: Machine>(sums: &mut [T], factor: T, x: &[T]) {
 
 /// Folds all lanes, halving their number, which is a power of two.
 #[inline(always)]
-pub fn tree<T: Copy, const N: usize>(mut lanes: [T; N], join: impl Fn(T, T) -> T) -> T {
+fn tree<T: Copy, const N: usize>(mut lanes: [T; N], join: impl Fn(T, T) -> T) -> T {
     let mut width = N / 2;
     while width > 0 {
         for i in 0..width {

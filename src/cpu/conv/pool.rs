@@ -19,9 +19,6 @@ pub enum PoolKind {
     AverageWithPadding,
 }
 
-/// Vectors of channels pooled at once.
-const WIDE: usize = 4;
-
 /// A pooling of known shape. As [`Conv`](super::Conv), with a single phase.
 #[derive(Clone, Copy, Debug)]
 pub struct Pool {
@@ -112,13 +109,17 @@ impl Work for Part<'_> {
         let (plan, args) = (*self.plan, *self.args);
         let Lines { window, input, output, .. } = plan.lines;
         let (lines, channels) = plan.lines.part(self.part);
+        let interior = plan.lines.interior();
         for line in lines {
             // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
             unsafe {
                 let rows = plan.lines.rows(line, self.scratch);
                 let line = Line { plan, args, rows, first: line * output[2], taps: taps_of_line(&plan.lines, line) };
                 for pixel in 0..output[2] {
-                    let taps = window.taps_inside(2, pixel, input[2]);
+                    let taps = match interior.contains(&pixel) {
+                        true => 0..window.kernel[2],
+                        false => window.taps_inside(2, pixel, input[2]),
+                    };
                     match plan.kind {
                         PoolKind::Max => line.pixel::<M::Vector, true>(pixel, &channels, taps),
                         _ => line.pixel::<M::Vector, false>(pixel, &channels, taps),
@@ -165,59 +166,24 @@ impl Line<'_> {
         let mut channel = channels.start;
         // SAFETY: the caller's promises; the last vector is cut short.
         unsafe {
-            while channel + WIDE * V::LANES <= channels.end {
-                self.wide::<V, MAX>(pixel, channel, &taps, share);
-                channel += WIDE * V::LANES;
+            while channel + 4 * V::LANES <= channels.end {
+                self.block::<V, MAX, 4>(pixel, channel, V::LANES, &taps, share);
+                channel += 4 * V::LANES;
+            }
+            if channel + 2 * V::LANES <= channels.end {
+                self.block::<V, MAX, 2>(pixel, channel, V::LANES, &taps, share);
+                channel += 2 * V::LANES;
             }
             while channel < channels.end {
-                self.block::<V, MAX>(pixel, channel, V::LANES.min(channels.end - channel), &taps, share);
+                self.block::<V, MAX, 1>(pixel, channel, V::LANES.min(channels.end - channel), &taps, share);
                 channel += V::LANES;
             }
         }
     }
 
-    /// Index of the pixel at the first of `taps` in a window row. Padding may lie in front of the row, but not of the tap.
+    /// Pools `N` vectors of channels, of which each has `n`.
     #[inline(always)]
-    fn at(&self, row: &WindowRow, pixel: usize, taps: &Range<usize>) -> usize {
-        let Window { stride, dilation, pad_begin, .. } = self.plan.lines.window;
-        row.pixel + pixel * stride[2] + taps.start * dilation[2] - pad_begin[2]
-    }
-
-    /// Pools [`WIDE`] vectors of channels. A maximum looks for NaN once, in the sum of all elements.
-    #[inline(always)]
-    unsafe fn wide<V: Vector, const MAX: bool>(&self, pixel: usize, channel: usize, taps: &Range<usize>, share: f32) {
-        let Pool { lines: Lines { window, .. }, stride: step, .. } = self.plan;
-        // SAFETY: the caller's promises.
-        unsafe {
-            let mut most = [V::splat(UNBOUNDED.0); WIDE];
-            let mut sums = [V::splat(0.0); WIDE];
-            for row in self.rows {
-                let mut from = self.args.input.add(self.at(row, pixel, taps) * step + channel);
-                for _ in 0..taps.len() {
-                    for v in 0..WIDE {
-                        let x = V::load(from.add(v * V::LANES));
-                        sums[v] = sums[v].add(x);
-                        most[v] = most[v].max(x);
-                    }
-                    from = from.wrapping_add(window.dilation[2] * step);
-                }
-            }
-            let nan = MAX && sums[0].add(sums[1]).add(sums[2].add(sums[3])).has_nan();
-            let to = self.args.output.add((self.first + pixel) * self.args.output_stride + channel);
-            for v in 0..WIDE {
-                if nan {
-                    self.block::<V, MAX>(pixel, channel + v * V::LANES, V::LANES, taps, share);
-                } else {
-                    let value = if MAX { most[v] } else { sums[v].mul(V::splat(share)) };
-                    value.store(to.add(v * V::LANES));
-                }
-            }
-        }
-    }
-
-    /// Pools `n` channels, up to a vector.
-    #[inline(always)]
-    unsafe fn block<V: Vector, const MAX: bool>(
+    unsafe fn block<V: Vector, const MAX: bool, const N: usize>(
         &self,
         pixel: usize,
         channel: usize,
@@ -226,20 +192,29 @@ impl Line<'_> {
         share: f32,
     ) {
         let Pool { lines: Lines { window, .. }, stride: step, .. } = self.plan;
-        // SAFETY: the caller's promises.
+        let first = pixel * window.stride[2] + taps.start * window.dilation[2];
+        let next = window.dilation[2] * step;
+        // SAFETY: the caller's promises. Padding may lie in front of the first tap, but not of those that are read.
         unsafe {
-            let mut value = V::splat(if MAX { UNBOUNDED.0 } else { 0.0 });
+            let mut values = [V::splat(if MAX { UNBOUNDED.0 } else { 0.0 }); N];
+            // What is not a number is kept apart, so that neither waits for the other.
+            let mut invalid = [V::splat(0.0); N];
             for row in self.rows {
-                for tap in 0..taps.len() {
-                    let at = self.at(row, pixel, taps) + tap * window.dilation[2];
-                    let x = V::load_up_to(self.args.input.add(at * step + channel), n);
-                    value = if MAX { value.max(x).or_nan(x) } else { value.add(x) };
+                let mut from = self.args.input.add((row.pixel + first - window.pad_begin[2]) * step + channel);
+                for _ in taps.clone() {
+                    for i in 0..N {
+                        let x = V::load_up_to(from.add(i * V::LANES), n);
+                        values[i] = if MAX { values[i].max(x) } else { values[i].add(x) };
+                        invalid[i] = if MAX { invalid[i].or_nan(x) } else { invalid[i] };
+                    }
+                    from = from.wrapping_add(next);
                 }
             }
-            if !MAX {
-                value = value.mul(V::splat(share));
+            let to = self.args.output.add((self.first + pixel) * self.args.output_stride + channel);
+            for i in 0..N {
+                let value = if MAX { values[i].or_nan(invalid[i]) } else { values[i].mul(V::splat(share)) };
+                value.store_up_to(to.add(i * V::LANES), n);
             }
-            value.store_up_to(self.args.output.add((self.first + pixel) * self.args.output_stride + channel), n);
         }
     }
 }

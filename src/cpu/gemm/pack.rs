@@ -77,15 +77,16 @@ pub fn pack(b: &Matrix, panels: Range<usize>, packed: &mut [f32]) {
 
 /// Rows of a panel lie contiguous in `b`.
 fn pack_rows(b: &Matrix, first: usize, columns: usize, out: &mut [f32]) {
-    for (i, row) in out.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
-        let from = &b.data[i * b.k_stride + first..][..columns];
-        match <&[f32; PANEL]>::try_from(from) {
-            Ok(from) => *row = *from,
-            Err(_) => {
-                row.fill(0.0);
-                row[..columns].copy_from_slice(from);
-            }
-        }
+    let rows = out.as_chunks_mut::<PANEL>().0.iter_mut().enumerate();
+    let from = |i: usize| &b.data[i * b.k_stride + first..][..columns];
+    if columns == PANEL {
+        // Of constant length, so that each row is a few instructions.
+        rows.for_each(|(i, row)| row.copy_from_slice(&from(i)[..PANEL]));
+    } else {
+        rows.for_each(|(i, row)| {
+            row[..columns].copy_from_slice(from(i));
+            row[columns..].fill(0.0);
+        });
     }
 }
 

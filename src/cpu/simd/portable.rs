@@ -98,12 +98,12 @@ impl Vector for Four {
     }
 
     #[inline(always)]
-    unsafe fn or_nan(self, other: Self) -> Self {
-        self.zip(other, |x, y| if y.is_nan() { y } else { x })
+    unsafe fn or_equal(self, other: Self, value: Self) -> Self {
+        Four(std::array::from_fn(|i| if other.0[i] == value.0[i] { value.0[i] } else { self.0[i] }))
     }
 
     #[inline(always)]
-    unsafe fn has_nan(self) -> bool {
-        self.0.iter().any(|x| x.is_nan())
+    unsafe fn or_nan(self, other: Self) -> Self {
+        self.zip(other, |x, y| if y.is_nan() { y } else { x })
     }
 }

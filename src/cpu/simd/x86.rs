@@ -63,7 +63,7 @@ macro_rules! vector {
         permute($this:ident, $index:ident) $permute:expr,
         spread_fours $spread:ident,
         or_nan($value:ident, $other:ident) $or_nan:expr,
-        has_nan($tested:ident) $has_nan:expr $(,)?
+        or_equal($kept:ident, $key:ident, $put:ident) $or_equal:expr $(,)?
     ) => {
         impl Vector for $type {
             const LANES: usize = $lanes;
@@ -148,15 +148,15 @@ macro_rules! vector {
             }
 
             #[inline(always)]
-            unsafe fn or_nan($value, $other: Self) -> Self {
+            unsafe fn or_equal($kept, $key: Self, $put: Self) -> Self {
                 // SAFETY: the trait's promises.
-                unsafe { $or_nan }
+                unsafe { $or_equal }
             }
 
             #[inline(always)]
-            unsafe fn has_nan($tested) -> bool {
+            unsafe fn or_nan($value, $other: Self) -> Self {
                 // SAFETY: the trait's promises.
-                unsafe { $has_nan }
+                unsafe { $or_nan }
             }
         }
     };
@@ -170,7 +170,7 @@ vector! {
     permute(self, index) _mm256_permutevar8x32_ps(self, _mm256_loadu_si256(index.as_ptr().cast())),
     spread_fours _mm256_permute_ps,
     or_nan(self, other) _mm256_blendv_ps(self, other, _mm256_cmp_ps::<_CMP_UNORD_Q>(other, other)),
-    has_nan(self) _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(self, self)) != 0,
+    or_equal(self, other, value) _mm256_blendv_ps(self, value, _mm256_cmp_ps::<_CMP_EQ_OQ>(other, value)),
 }
 
 vector! {
@@ -181,5 +181,5 @@ vector! {
     permute(self, index) _mm512_permutexvar_ps(_mm512_loadu_si512(index.as_ptr().cast()), self),
     spread_fours _mm512_permute_ps,
     or_nan(self, other) _mm512_mask_mov_ps(self, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(other, other), other),
-    has_nan(self) _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self) != 0,
+    or_equal(self, other, value) _mm512_mask_mov_ps(self, _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(other, value), value),
 }

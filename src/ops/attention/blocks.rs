@@ -10,8 +10,10 @@ use super::cache::Cache;
 use super::shape::{MaskRow, Problem, Strides};
 use super::{Attention, softmax};
 use crate::cpu::Isa;
+use crate::cpu::fold::largest;
 use crate::cpu::gemm::{Gemm, GemmShape, Matrix, Output, Rows, StridedRows, pack, panels};
 use crate::cpu::math::exp2_weight;
+use crate::cpu::scores::add_mask;
 use crate::cpu::simd::{Machine, Work};
 use crate::error::Result;
 use crate::ops::{Kernel, Prepare};
@@ -22,6 +24,8 @@ use std::ops::Range;
 const QUERIES: usize = 64;
 /// Keys of a block: scores of a block then fit in the second-level cache.
 const KEYS: usize = 512;
+/// Rows whose scores become weights together: what each waits for is hidden behind the others.
+const GROUP: usize = 8;
 /// Queries (of all heads that share keys) below which packing keys and values would cost more than it saves.
 const FEWEST: usize = 8;
 /// Heads (with keys of their own, of all images) from which on each is a part.
@@ -116,9 +120,10 @@ impl Blocks {
         if self.whole { self.head_len() } else { 0 }
     }
 
-    /// Floats of scratch memory: scores, sums of values, maximum and sum of each row. The driver's table follows.
+    /// Floats of scratch memory: scores and what is added to them, sums of values, maximum and sum of each row. The driver's
+    /// table follows.
     fn floats(&self) -> usize {
-        (self.rows * (self.key_block() + self.problem.value_size + 2)).next_multiple_of(PANEL)
+        ((self.rows + 1) * self.key_block() + self.rows * (self.problem.value_size + 2)).next_multiple_of(PANEL)
     }
 
     fn key_block(&self) -> usize {
@@ -188,6 +193,7 @@ impl Blocks {
         let last = (first + self.rows).min(p.group() * p.queries);
         let (floats, table) = scratch.split_at_mut(self.floats());
         let (scores, rest) = floats.split_at_mut(self.rows * self.key_block());
+        let (added, rest) = rest.split_at_mut(self.key_block());
         let (sums, states) = rest.split_at_mut(self.rows * p.value_size);
         let block = Block {
             kernel: self,
@@ -198,13 +204,15 @@ impl Blocks {
             packed,
             args,
         };
-        block.run(Memory { scores, sums, states, table });
+        block.run(Memory { scores, added, sums, states, table });
     }
 }
 
 /// Scratch memory of a block.
 struct Memory<'a> {
     scores: &'a mut [f32],
+    /// Added to the scores of each key.
+    added: &'a mut [f32],
     sums: &'a mut [f32],
     states: &'a mut [f32],
     table: &'a mut [f32],
@@ -223,22 +231,28 @@ struct Block<'k, 'a> {
 }
 
 impl Block<'_, '_> {
-    /// Head and query of a row.
-    fn place(&self, row: usize) -> (usize, usize) {
+    /// Head and query of each of `rows`, counted from the first row of the block.
+    fn places(&self, rows: Range<usize>) -> Places {
         let queries = self.kernel.problem.queries;
-        (self.first_head + row / queries, row % queries)
+        let first = self.rows.start + rows.start;
+        Places { head: self.first_head + first / queries, query: first % queries, queries, left: rows.len() }
+    }
+
+    /// Head and query of all rows.
+    fn all_places(&self) -> Places {
+        self.places(0..self.rows.len())
     }
 
     /// Keys that some query sees.
     fn visible(&self) -> Range<usize> {
-        let each = self.rows.clone().map(|row| self.kernel.problem.visible(self.place(row).1, self.length));
+        let each = self.all_places().map(|(_, query)| self.kernel.problem.visible(query, self.length));
         each.filter(|keys| !keys.is_empty())
             .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
             .unwrap_or(0..0)
     }
 
     fn run(&self, memory: Memory<'_>) {
-        let Memory { scores, sums, states, table } = memory;
+        let Memory { scores, added, sums, states, table } = memory;
         let visible = self.visible();
         let start = visible.start / PANEL * PANEL;
         let (maxima, totals) = states.split_at_mut(self.kernel.rows);
@@ -246,7 +260,7 @@ impl Block<'_, '_> {
         totals.fill(0.0);
         for first in (start..visible.end).step_by(KEYS) {
             let keys = first..visible.end.min(first + KEYS);
-            self.products(&keys, scores, table);
+            self.products(&keys, scores, added, table);
             let earlier = (first > start).then_some(&mut *sums);
             let step = Step { block: self, keys: keys.clone(), scores, sums: earlier, maxima, totals };
             self.kernel.isa.dispatch(step);
@@ -255,16 +269,18 @@ impl Block<'_, '_> {
         self.kernel.isa.dispatch(Finish { block: self, sums, totals });
     }
 
-    /// Scores of all queries with a block of keys.
-    fn products(&self, keys: &Range<usize>, scores: &mut [f32], table: &mut [f32]) {
+    /// Scores of all queries with a block of keys; minus infinity where padding stands for keys.
+    fn products(&self, keys: &Range<usize>, scores: &mut [f32], added: &mut [f32], table: &mut [f32]) {
         let Problem { size, heads, queries, .. } = self.kernel.problem;
         let strides = self.kernel.problem.strides(heads, queries, size);
         let q = &self.args.input::<f32>(0)[self.image * strides.batch..][..strides.batch];
-        // Whole panels: what is beyond the keys is left out later.
+        // Whole panels: keys that are not seen are left out later.
         let shape = GemmShape::matrix(self.rows.len(), keys.len().next_multiple_of(PANEL), size);
         let gemm = Gemm::whole(self.kernel.isa, shape);
         let b = &self.packed[keys.start * size..self.kernel.keys_len()];
-        let out = Output::new(scores.as_mut_ptr(), self.kernel.key_block());
+        added.fill(0.0);
+        added[keys.len()..].fill(f32::NEG_INFINITY);
+        let out = Output { bias: added.as_ptr(), ..Output::new(scores.as_mut_ptr(), self.kernel.key_block()) };
         let a = QueryRows { block: self, q, strides };
         // SAFETY: `a` locates rows of Q, `b` holds the panels of these keys, and the scratch memory is of the size
         // asked for.
@@ -287,6 +303,28 @@ impl Block<'_, '_> {
     }
 }
 
+/// Heads and queries of neighbouring rows.
+struct Places {
+    head: usize,
+    query: usize,
+    queries: usize,
+    left: usize,
+}
+
+impl Iterator for Places {
+    type Item = (usize, usize);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<(usize, usize)> {
+        self.left = self.left.checked_sub(1)?;
+        if self.query == self.queries {
+            (self.head, self.query) = (self.head + 1, 0);
+        }
+        self.query += 1;
+        Some((self.head, self.query - 1))
+    }
+}
+
 /// The rows of Q of a block.
 struct QueryRows<'a> {
     block: &'a Block<'a, 'a>,
@@ -296,8 +334,7 @@ struct QueryRows<'a> {
 
 impl Rows for QueryRows<'_> {
     fn locate(&self, rows: Range<usize>, table: &mut [*const f32]) {
-        for (row, entry) in rows.zip(table) {
-            let (head, query) = self.block.place(self.block.rows.start + row);
+        for ((head, query), entry) in self.block.places(rows).zip(table) {
             *entry = self.q[head * self.strides.head + query * self.strides.row..].as_ptr();
         }
     }
@@ -318,49 +355,94 @@ impl Work for Step<'_, '_> {
     type Out = ();
 
     #[inline(always)]
-    fn run<M: Machine>(self) {
-        let Step { block, keys, scores, mut sums, maxima, totals } = self;
-        let p = &block.kernel.problem;
-        let (stride, width) = (block.kernel.key_block(), keys.len().next_multiple_of(softmax::LANES));
-        for (i, row) in block.rows.clone().enumerate() {
-            let scores = &mut scores[i * stride..][..width];
-            let (head, query) = block.place(row);
-            let visible = p.visible(query, block.length);
-            let start = visible.start.clamp(keys.start, keys.end);
-            let end = visible.end.clamp(start, keys.end);
-            scores[..start - keys.start].fill(f32::NEG_INFINITY);
-            scores[end - keys.start..].fill(f32::NEG_INFINITY);
-            let mask = p.mask_row([block.image, head, query], block.args);
-            let factor = std::f32::consts::LOG2_E
-                * prepare_row::<M>(p, &mut scores[start - keys.start..end - keys.start], mask, start..end);
-            let (max, sum) = softmax::weights::<M>(scores, factor, maxima[i]);
-            if let Some(sums) = &mut sums
-                && max != maxima[i]
-            {
-                let share = exp2_weight::<M>((maxima[i] - max) * factor);
-                totals[i] *= share;
-                sums[i * p.value_size..][..p.value_size].iter_mut().for_each(|x| *x *= share);
+    fn run<M: Machine>(mut self) {
+        let rows = self.block.rows.len();
+        let mut places = self.block.all_places();
+        let scaling = Scaling::new(self.block);
+        let mut before = [0.0; GROUP];
+        for first in (0..rows).step_by(GROUP) {
+            let group = first..(first + GROUP).min(rows);
+            for ((row, place), before) in group.clone().zip(&mut places).zip(&mut before) {
+                *before = self.maxima[row];
+                let largest = self.prepare::<M>(row, place, &scaling);
+                self.maxima[row] = if largest > *before { largest } else { *before };
             }
-            maxima[i] = max;
-            totals[i] += sum;
+            for (row, before) in group.zip(before) {
+                self.weigh::<M>(row, before, scaling.factor);
+            }
         }
     }
 }
 
-/// Caps and masks the scores of the keys that a query sees; returns the factor by which they remain to be scaled.
-#[inline(always)]
-fn prepare_row<M: Machine>(p: &Problem, scores: &mut [f32], mask: MaskRow<'_, f32>, keys: Range<usize>) -> f32 {
-    let (mut scale, softcap) = (p.scale as f32, p.softcap as f32);
-    // A factor that is not positive would change the order of the scores.
-    if softcap != 0.0 || scale.is_nan() || scale <= 0.0 {
-        softmax::cap::<f32, M>(scores, scale, softcap);
-        scale = 1.0;
+impl Step<'_, '_> {
+    #[inline(always)]
+    fn scores(&mut self, row: usize) -> &mut [f32] {
+        let width = self.keys.len().next_multiple_of(softmax::LANES);
+        &mut self.scores[row * self.block.kernel.key_block()..][..width]
     }
-    let added = matches!(mask, MaskRow::Float(_));
-    if !keys.is_empty() {
-        softmax::mask::<f32, M>(scores, mask.keys(keys), scale);
+
+    /// Caps and masks the scores of a row; returns the largest.
+    #[inline(always)]
+    fn prepare<M: Machine>(&mut self, row: usize, (head, query): (usize, usize), scaling: &Scaling<'_>) -> f32 {
+        let (block, first) = (self.block, self.keys.start);
+        let p = &block.kernel.problem;
+        let visible = p.visible(query, block.length);
+        let start = visible.start.clamp(first, self.keys.end);
+        let end = visible.end.clamp(start, self.keys.end);
+        let scores = self.scores(row);
+        scores[..start - first].fill(f32::NEG_INFINITY);
+        if end < p.keys {
+            scores[end - first..].fill(f32::NEG_INFINITY);
+        }
+        if let Some((scale, softcap)) = scaling.cap {
+            softmax::cap::<f32, M>(&mut scores[start - first..end - first], scale, softcap);
+        }
+        match p.mask_row([block.image, head, query], scaling.masks).keys(start..end) {
+            MaskRow::Float(mask) => add_mask::<M>(&mut scores[start - first..], scaling.scale, mask),
+            mask => softmax::mask::<f32, M>(&mut scores[start - first..end - first], mask, 1.0),
+        }
+        largest::<M>(scores)
     }
-    if added { 1.0 } else { scale }
+
+    /// Turns the scores of a row into weights, and lets what came earlier weigh less if the largest score is a new one.
+    #[inline(always)]
+    fn weigh<M: Machine>(&mut self, row: usize, before: f32, factor: f32) {
+        let max = self.maxima[row];
+        let sum = softmax::weights::<M>(self.scores(row), factor, max);
+        let size = self.block.kernel.problem.value_size;
+        if let Some(sums) = &mut self.sums
+            && max != before
+        {
+            let share = exp2_weight::<M>((before - max) * factor);
+            self.totals[row] *= share;
+            sums[row * size..][..size].iter_mut().for_each(|x| *x *= share);
+        }
+        self.totals[row] += sum;
+    }
+}
+
+/// What happens to the scores of all rows of a block.
+struct Scaling<'a> {
+    masks: MaskRow<'a, f32>,
+    /// Factor and soft cap that are applied first.
+    cap: Option<(f32, f32)>,
+    /// Factor of the scores to which a mask is added.
+    scale: f32,
+    /// Factor of the exponents.
+    factor: f32,
+}
+
+impl<'a> Scaling<'a> {
+    fn new(block: &Block<'_, 'a>) -> Self {
+        let p = &block.kernel.problem;
+        let (scale, softcap) = (p.scale as f32, p.softcap as f32);
+        let masks = p.masks(block.args);
+        // A factor that is not positive would change the order of the scores.
+        let early = softcap != 0.0 || scale.is_nan() || scale <= 0.0;
+        let (cap, scale) = if early { (Some((scale, softcap)), 1.0) } else { (None, scale) };
+        let added = matches!(masks, MaskRow::Float(_));
+        Scaling { masks, cap, scale, factor: std::f32::consts::LOG2_E * if added { 1.0 } else { scale } }
+    }
 }
 
 /// Divides by the sums of weights; a query that sees nothing gives zeros.
@@ -379,8 +461,7 @@ impl Work for Finish<'_, '_> {
         let Problem { value_size, heads, queries, .. } = block.kernel.problem;
         let Strides { batch, head: step, row: width } = block.kernel.problem.strides(heads, queries, value_size);
         let out = block.args.raw_output(0);
-        for ((row, sum), total) in block.rows.clone().zip(sums.chunks_exact(value_size)).zip(totals) {
-            let (head, query) = block.place(row);
+        for (((head, query), sum), total) in block.all_places().zip(sums.chunks_exact(value_size)).zip(totals) {
             let first = block.image * batch + head * step + query * width;
             assert!((first + value_size) * size_of::<f32>() <= out.byte_len());
             // SAFETY: inside the output, checked above; every query of every head belongs to one block.

@@ -158,7 +158,7 @@ impl<T: Real> Rows<T> {
         let removed = T::from_f64(f64::NEG_INFINITY);
         scores[..visible.start].fill(removed);
         scores[visible.end..].fill(removed);
-        let mask = p.mask_row(at, args).keys(visible.clone());
+        let mask = p.mask_row(at, p.masks(args)).keys(visible.clone());
         softmax::mask::<T, M>(&mut scores[visible.clone()], mask, T::from_f64(1.0));
         give_out(Scores::Masked, scores);
         let (_, sum) = softmax::exponentials::<T, M>(&mut scores[visible.clone()], removed);

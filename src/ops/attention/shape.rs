@@ -44,7 +44,7 @@ struct Mask {
     keys: usize,
 }
 
-/// The mask of one query, from key 0 on.
+/// The mask of one query, from key 0 on, or of several.
 #[derive(Clone, Copy, Debug)]
 pub enum MaskRow<'a, T> {
     /// Every key counts.
@@ -57,6 +57,7 @@ pub enum MaskRow<'a, T> {
 
 impl<'a, T: Element> MaskRow<'a, T> {
     /// The part for the given keys.
+    #[inline(always)]
     pub fn keys(self, keys: Range<usize>) -> Self {
         match self {
             MaskRow::None => MaskRow::None,
@@ -121,6 +122,7 @@ impl Problem {
     }
 
     /// The keys that a query may attend to, apart from the mask's values, given the key length of its image.
+    #[inline(always)]
     pub fn visible(&self, query: usize, length: Option<usize>) -> Range<usize> {
         let position = query as isize + self.offset(length);
         let mut end = length.unwrap_or(self.keys).min(self.keys) as isize;
@@ -136,15 +138,21 @@ impl Problem {
         start.min(end) as usize..end as usize
     }
 
-    /// The mask of a query.
-    pub fn mask_row<'a, T: Element>(&self, at: [usize; 3], args: &Args<'a>) -> MaskRow<'a, T> {
-        let Some(mask) = &self.mask else { return MaskRow::None };
-        let first: usize = at.iter().zip(&mask.strides).map(|(at, stride)| at * stride).sum();
-        let row = first..first + mask.keys;
-        match mask.dtype {
-            DType::Bool => MaskRow::Bool(&args.input::<u8>(3)[row]),
-            _ => MaskRow::Float(&args.input::<T>(3)[row]),
+    /// The mask of all queries.
+    pub fn masks<'a, T: Element>(&self, args: &Args<'a>) -> MaskRow<'a, T> {
+        match self.mask.map(|mask| mask.dtype) {
+            None => MaskRow::None,
+            Some(DType::Bool) => MaskRow::Bool(args.input::<u8>(3)),
+            Some(_) => MaskRow::Float(args.input::<T>(3)),
         }
+    }
+
+    /// The mask of a query, given the mask of all.
+    #[inline(always)]
+    pub fn mask_row<'a, T: Element>(&self, at: [usize; 3], masks: MaskRow<'a, T>) -> MaskRow<'a, T> {
+        let Some(mask) = &self.mask else { return MaskRow::None };
+        let first = at[0] * mask.strides[0] + at[1] * mask.strides[1] + at[2] * mask.strides[2];
+        masks.keys(first..first + mask.keys)
     }
 
     /// Number of valid keys of an image, if that is an input.

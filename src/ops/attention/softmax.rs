@@ -1,10 +1,10 @@
 //! One row of scores.
 
 use super::shape::MaskRow;
-use crate::cpu::fold::largest;
+use crate::cpu::fold;
 use crate::cpu::math::exp2_weight;
 use crate::cpu::simd::Machine;
-use crate::ops::arith::{Real, tree};
+use crate::ops::arith::Real;
 
 /// Scores that are handled side by side: rows have a multiple of them in memory.
 pub const LANES: usize = 16;
@@ -53,15 +53,13 @@ pub fn exponentials<T: Real, M: Machine>(scores: &mut [T], before: T) -> (T, T) 
     (reference, T::sum_of::<M>(scores))
 }
 
-/// Replaces scores, a multiple of [`LANES`], by `2^(factor · (score - reference))`, where the reference is the larger of
-/// their maximum and `before`. Returns it and the sum. If it is minus infinity, nothing counts, and all become 0.
+/// Replaces scores, a multiple of [`LANES`], by `2^(factor · (score - reference))`, where the reference is no smaller than
+/// any of them. Returns the sum. If it is minus infinity, nothing counts, and all become 0.
 #[inline(always)]
-pub fn weights<M: Machine>(scores: &mut [f32], factor: f32, before: f32) -> (f32, f32) {
-    let here = largest::<M>(scores);
-    let reference = if here > before { here } else { before };
+pub fn weights<M: Machine>(scores: &mut [f32], factor: f32, reference: f32) -> f32 {
     if reference == f32::NEG_INFINITY && !scores.iter().any(|s| s.is_nan()) {
         scores.fill(0.0);
-        return (reference, 0.0);
+        return 0.0;
     }
     let (blocks, _) = scores.as_chunks_mut::<LANES>();
     let mut sums = [0.0; LANES];
@@ -71,5 +69,5 @@ pub fn weights<M: Machine>(scores: &mut [f32], factor: f32, before: f32) -> (f32
             sums[i] += block[i];
         }
     }
-    (reference, tree(sums, |a, b| a + b))
+    fold::sum::<M>(&sums)
 }

@@ -221,6 +221,8 @@ fn cases() -> Vec<Case> {
         Case { mask: Some((&[2, 1, 1, 18], Bool)), ..Case::new([4, 4], [18, 18], [8, 8]) },
         Case { mask: Some((&[3, 1, 21], Float)), op: causal, ..Case::new([3, 1], [21, 30], [8, 8]) },
         Case { mask: Some((&[2, 3, 13, 5], Float)), past: Some(2), ..Case::new([3, 3], [13, 13], [8, 8]) },
+        Case { mask: Some((&[2, 49, 49], Float)), ..Case::new([2, 2], [49, 49], [8, 8]) },
+        Case { mask: Some((&[30, 30], Float)), op: window(Some(9), None), ..Case::new([2, 2], [30, 30], [8, 8]) },
         Case { mask: Some((&[6], Bool)), ..Case::new([2, 2], [12, 6], [8, 8]) },
         Case { op: Attention { softcap: 2.0, ..Attention::default() }, ..Case::new([2, 2], [4, 13], [8, 8]) },
         Case::new([2, 2], [10, 0], [8, 8]),

@@ -11,7 +11,7 @@ use crate::ops::{Kernel, Prepare, rows_apart};
 use crate::tensor::{Args, DType, Grid, Layout};
 use std::ptr;
 
-struct Expanded {
+pub(super) struct Expanded {
     plan: conv::Expanded,
     /// Pixels of the input and of the output.
     pixels: (usize, usize),

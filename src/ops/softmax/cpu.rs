@@ -4,7 +4,6 @@ use super::SoftmaxKind;
 use crate::cpu::simd::{Machine, Work};
 use crate::cpu::{Isa, fold, math};
 use crate::error::Result;
-use crate::ops::arith::tree;
 use crate::ops::{Kernel, kernel};
 use crate::tensor::{Args, Grid};
 
@@ -84,7 +83,7 @@ fn exponentials<M: Machine>(x: &[f32], top: f32, y: &mut [f32]) -> f32 {
             lanes[i] += y[i];
         }
     }
-    let mut sum = tree(lanes, |a, b| a + b);
+    let mut sum = fold::sum::<M>(&lanes);
     for (x, y) in x_rest.iter().zip(y_rest) {
         *y = math::exp::<M>(x - top);
         sum += *y;
