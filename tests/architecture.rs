@@ -33,6 +33,7 @@ const UNSAFE: &[&str] = &[
     "src/ops/widen.rs",
     "src/ops/matmul/f32.rs",
     "src/ops/matmul/operands.rs",
+    "src/ops/conv/expanded.rs",
     "src/ops/conv/f32.rs",
     "src/ops/conv/scaled.rs",
     "src/ops/conv_transpose/f32.rs",

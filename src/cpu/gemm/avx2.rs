@@ -1,6 +1,6 @@
 //! Micro-kernels for x86-64 with AVX2 and FMA: tiles of 6 x 16, twelve of the sixteen registers accumulate.
 
-use super::kernel::{Micro, Tile, TileFn, tile};
+use super::kernel::{Micro, TileFn, Tiles, tiles};
 use crate::cpu::Isa;
 use crate::cpu::simd::__m256;
 
@@ -24,7 +24,7 @@ macro_rules! halves {
 const HALVES: &[TileFn] = halves!(1 2 3 4 5 6 7 8 9 10 11 12);
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(t: &Tiles) {
     // SAFETY: the caller's promises.
-    unsafe { tile::<__m256, ROWS, VECTORS>(t) }
+    unsafe { tiles::<__m256, ROWS, VECTORS>(t) }
 }

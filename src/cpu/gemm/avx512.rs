@@ -1,6 +1,6 @@
 //! Micro-kernels for x86-64 with AVX-512: tiles of 8 x 48, 24 of the 32 registers accumulate.
 
-use super::kernel::{Micro, Tile, TileFn, tile};
+use super::kernel::{Micro, TileFn, Tiles, tiles};
 use crate::cpu::Isa;
 use crate::cpu::simd::__m512;
 
@@ -24,7 +24,7 @@ const TILES: &[&[TileFn]] = &[
 ];
 
 #[target_feature(enable = "avx512f")]
-unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(t: &Tiles) {
     // SAFETY: the caller's promises.
-    unsafe { tile::<__m512, ROWS, VECTORS>(t) }
+    unsafe { tiles::<__m512, ROWS, VECTORS>(t) }
 }

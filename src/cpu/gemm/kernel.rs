@@ -5,7 +5,7 @@
 #![allow(clippy::needless_range_loop, reason = "loops over registers are unrolled by constant index")]
 
 use crate::cpu::Isa;
-use crate::cpu::simd::{Vector, prefetch_far, prefetch_near};
+use crate::cpu::simd::{Vector, prefetch_far};
 
 use super::scalar;
 #[cfg(target_arch = "x86_64")]
@@ -38,8 +38,8 @@ pub struct Micro {
     pub(super) halves: &'static [TileFn],
 }
 
-/// Computes one tile. Safe to call when the CPU has the micro-kernel's instruction set and the [`Tile`] is valid.
-pub(super) type TileFn = unsafe fn(&Tile);
+/// Computes tiles. Safe to call when the CPU has the micro-kernel's instruction set and the [`Tiles`] are valid.
+pub(super) type TileFn = unsafe fn(&Tiles);
 
 impl Micro {
     /// The micro-kernel for `isa`, or the scalar one where `isa` has none or the CPU lacks it.
@@ -78,9 +78,10 @@ impl Micro {
     }
 }
 
-/// The operands of one tile: `C = clamp(A * B + addend + bias)`.
-pub(super) struct Tile {
-    /// `rows[s * row_stride + r]` points to row `r` of segment `s` of A.
+/// The operands of tiles below each other that read the same panels: `C = clamp(bias + A * B + addend)`.
+pub(super) struct Tiles {
+    pub count: usize,
+    /// `rows[s * row_stride + r]` points to row `r`, counted through all tiles, of segment `s` of A.
     pub rows: *const *const f32,
     pub row_stride: usize,
     /// Elements to skip at the start of every row.
@@ -92,8 +93,11 @@ pub(super) struct Tile {
     pub b: *const f32,
     /// Elements from one panel to the next.
     pub panel_stride: usize,
-    /// What will be read next as `b`, or any address: fetched into the second-level cache on the way.
+    /// What will be read next as `b`, or any address: the first [`AHEAD`] of the tiles that read `b` fetch it into the
+    /// second-level cache on the way, a part each.
     pub next_b: *const f32,
+    /// Tiles before these that read `b`.
+    pub before: usize,
     pub c: *mut f32,
     pub c_stride: usize,
     /// Valid columns; what lies beyond them in C, addend and bias is not touched.
@@ -106,6 +110,9 @@ pub(super) struct Tile {
     pub lo: f32,
     pub hi: f32,
 }
+
+/// Tiles that fetch the next panels: each asks for a line for every four steps of K, a quarter of a panel.
+const AHEAD: usize = 4;
 
 /// Repeats a block for each row of a tile. Sums must be indexed by constants, or they live in memory; unrolling loops
 /// of this size is not left to the compiler's judgement.
@@ -123,30 +130,50 @@ macro_rules! for_rows {
 
 pub(in crate::cpu) use for_rows;
 
-/// The micro-kernel for `ROWS` <= 12 rows and `VECTORS` vectors of columns.
+/// The micro-kernel for tiles of `ROWS` <= 12 rows and `VECTORS` vectors of columns.
 ///
 /// # Safety
 /// The CPU has the instruction set of `V`, and `t` is valid.
 #[inline(always)]
-pub(super) unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(t: &Tiles) {
+    let part = t.segments * t.depth / 4 * PANEL;
     // SAFETY: the caller's promises.
     unsafe {
-        let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
-        let mut b = t.b;
-        let mut next_b = t.next_b;
-        for_rows!(r < ROWS {
-            for v in (0..VECTORS).step_by(PANEL / V::LANES) {
-                prefetch_near(t.c.wrapping_add(r * t.c_stride + v * V::LANES));
+        let mut bias = [V::splat(0.0); VECTORS];
+        if !t.bias.is_null() {
+            for v in 0..VECTORS {
+                bias[v] = V::load_up_to(t.bias.wrapping_add(v * V::LANES), t.cols.saturating_sub(v * V::LANES));
             }
-        });
+        }
+        for tile in 0..t.count {
+            let row = tile * ROWS;
+            let mut sums = [bias; ROWS];
+            let next_b = if t.before + tile < AHEAD { t.next_b.wrapping_add((t.before + tile) * part) } else { t.b };
+            product(&mut sums, t, row, next_b);
+            if t.cols == VECTORS * V::LANES { finish(sums, t, row) } else { finish_edge(sums, t, row) }
+        }
+    }
+}
+
+/// Adds the product for the tile from row `row` on.
+#[inline(always)]
+unsafe fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    sums: &mut [[V; VECTORS]; ROWS],
+    t: &Tiles,
+    row: usize,
+    mut next_b: *const f32,
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mut b = t.b;
         for segment in 0..t.segments {
-            let table = t.rows.add(segment * t.row_stride);
+            let table = t.rows.add(segment * t.row_stride + row);
             let mut rows = [t.b; ROWS];
             for_rows!(r < ROWS { rows[r] = (*table.add(r)).add(t.offset) });
             let mut k = 0;
             while k + 4 <= t.depth {
                 for step in 0..4 {
-                    accumulate(&mut sums, &rows, k + step, b.add(step * PANEL), t.panel_stride);
+                    accumulate(sums, &rows, k + step, b.add(step * PANEL), t.panel_stride);
                 }
                 // A single row reads B as fast as it comes: asking for more of it would only be in the way.
                 if ROWS > 1 {
@@ -159,12 +186,11 @@ pub(super) unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(t:
                 k += 4;
             }
             while k < t.depth {
-                accumulate(&mut sums, &rows, k, b, t.panel_stride);
+                accumulate(sums, &rows, k, b, t.panel_stride);
                 b = b.add(PANEL);
                 k += 1;
             }
         }
-        if t.cols == VECTORS * V::LANES { finish(&sums, t) } else { finish_edge(&sums, t) }
     }
 }
 
@@ -207,25 +233,33 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const VECTORS: usize>(
 
 /// Adds, clamps and stores a tile whose columns are all valid.
 #[inline(always)]
-unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V; VECTORS]; ROWS], t: &Tile) {
+unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    mut sums: [[V; VECTORS]; ROWS],
+    t: &Tiles,
+    row: usize,
+) {
     // SAFETY: the caller's promises.
     unsafe {
-        let (lo, hi) = (V::splat(t.lo), V::splat(t.hi));
-        let mut bias = [V::splat(0.0); VECTORS];
-        if !t.bias.is_null() {
-            for v in 0..VECTORS {
-                bias[v] = V::load(t.bias.add(v * V::LANES));
-            }
-        }
-        for_rows!(r < ROWS {
-            let mut row = sums[r];
-            if !t.addend.is_null() {
+        if !t.addend.is_null() {
+            let addend = t.addend.add(row * t.addend_stride);
+            for_rows!(r < ROWS {
                 for v in 0..VECTORS {
-                    row[v] = row[v].add(V::load(t.addend.add(r * t.addend_stride + v * V::LANES)));
+                    sums[r][v] = sums[r][v].add(V::load(addend.add(r * t.addend_stride + v * V::LANES)));
                 }
-            }
+            });
+        }
+        if t.clamps() {
+            let (lo, hi) = (V::splat(t.lo), V::splat(t.hi));
+            for_rows!(r < ROWS {
+                for v in 0..VECTORS {
+                    sums[r][v] = sums[r][v].max(lo).min(hi);
+                }
+            });
+        }
+        let c = t.c.add(row * t.c_stride);
+        for_rows!(r < ROWS {
             for v in 0..VECTORS {
-                row[v].add(bias[v]).max(lo).min(hi).store(t.c.add(r * t.c_stride + v * V::LANES));
+                sums[r][v].store(c.add(r * t.c_stride + v * V::LANES));
             }
         });
     }
@@ -233,7 +267,11 @@ unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V;
 
 /// As [`finish`] for a tile whose last columns are padding.
 #[inline(always)]
-unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: &[[V; VECTORS]; ROWS], t: &Tile) {
+unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    sums: [[V; VECTORS]; ROWS],
+    t: &Tiles,
+    row: usize,
+) {
     // SAFETY: the caller's promises.
     unsafe {
         let (lo, hi) = (V::splat(t.lo), V::splat(t.hi));
@@ -242,13 +280,20 @@ unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(sums: 
                 let n = t.cols.saturating_sub(v * V::LANES);
                 let mut value = sums[r][v];
                 if !t.addend.is_null() {
-                    value = value.add(V::load_up_to(t.addend.add(r * t.addend_stride + v * V::LANES), n));
+                    let addend = t.addend.wrapping_add((row + r) * t.addend_stride + v * V::LANES);
+                    value = value.add(V::load_up_to(addend, n));
                 }
-                if !t.bias.is_null() {
-                    value = value.add(V::load_up_to(t.bias.add(v * V::LANES), n));
-                }
-                value.max(lo).min(hi).store_up_to(t.c.add(r * t.c_stride + v * V::LANES), n);
+                let to = t.c.wrapping_add((row + r) * t.c_stride + v * V::LANES);
+                value.max(lo).min(hi).store_up_to(to, n);
             }
         });
+    }
+}
+
+impl Tiles {
+    /// Whether the results are to be clipped at all.
+    #[inline(always)]
+    fn clamps(&self) -> bool {
+        self.lo != f32::NEG_INFINITY || self.hi != f32::INFINITY
     }
 }

@@ -22,10 +22,10 @@ pub mod scaled;
 pub(crate) mod tests;
 
 use super::activation::Activation;
-use super::parts::{Split, even};
+use super::parts::Split;
 use super::{Isa, scratch};
 use crate::error::{Error, Result};
-use kernel::{Micro, PANEL, Tile};
+use kernel::{Micro, PANEL, Tiles};
 use partition::{DepthBlocks, FETCH, columns, partition};
 use std::ops::Range;
 use std::ptr;
@@ -282,23 +282,28 @@ impl Gemm {
         let column = panel * PANEL;
         let block = &pass.block;
         let cols = columns(n, panel, group);
-        let tiles = rows.len().div_ceil(self.micro.most_rows(group, cols));
-        // Each of the first four tiles fetches a quarter of the next panels: a line for every four steps of K.
-        let quarter = block.segments * block.depth / 4 * PANEL;
-        for tile in 0..tiles {
-            let tile_rows = even(rows.len(), tiles, tile);
-            let row = rows.start + tile_rows.start;
+        let tiles = rows.len().div_ceil(self.micro.most_rows(group, cols)).max(1);
+        // The first tiles have a row more than the others, where the rows do not come out even.
+        let (height, higher) = (rows.len() / tiles, rows.len() % tiles);
+        for (height, tiles) in [(height + 1, 0..higher), (height, higher..tiles)] {
+            if tiles.is_empty() || height == 0 {
+                continue;
+            }
+            let first = if tiles.start == 0 { 0 } else { higher * (height + 1) };
+            let row = rows.start + first;
             // SAFETY: the offsets stay inside the operands, by the caller's promises. A tile has at most as many rows
             // as its micro-kernel, and a group at most as many panels as the highest tile of the product takes.
             unsafe {
-                let t = Tile {
-                    rows: table.as_ptr().add(block.first_segment * rows.len() + tile_rows.start),
+                let t = Tiles {
+                    count: tiles.len(),
+                    rows: table.as_ptr().add(block.first_segment * rows.len() + first),
                     row_stride: rows.len(),
                     offset: pass.offset + block.offset,
                     segments: block.segments,
                     depth: block.depth,
                     b: this_b,
-                    next_b: if tile < 4 { next_b.wrapping_add(tile * quarter) } else { this_b },
+                    next_b,
+                    before: tiles.start,
                     panel_stride: self.panel_rows * PANEL,
                     c: out.data.add(row * out.stride + column),
                     c_stride: out.stride,
@@ -309,7 +314,7 @@ impl Gemm {
                     lo: pass.lo,
                     hi: pass.hi,
                 };
-                self.micro.function(tile_rows.len(), group, cols)(&t);
+                self.micro.function(height, group, cols)(&t);
             }
         }
         if pass.last {

@@ -1,6 +1,6 @@
 //! Micro-kernels for any target: plain arithmetic on groups of four, which compilers map to 128-bit registers.
 
-use super::kernel::{Micro, Tile, TileFn, tile};
+use super::kernel::{Micro, TileFn, Tiles, tiles};
 use crate::cpu::Isa;
 use crate::cpu::simd::Four;
 
@@ -9,7 +9,7 @@ pub(super) const F32_3X16: Micro = Micro { isa: Isa::Scalar, rows: 3, depth: 256
 
 const TILES: &[&[TileFn]] = &[&[f32_tile::<1>], &[f32_tile::<2>], &[f32_tile::<3>]];
 
-unsafe fn f32_tile<const ROWS: usize>(t: &Tile) {
+unsafe fn f32_tile<const ROWS: usize>(t: &Tiles) {
     // SAFETY: the caller's promises.
-    unsafe { tile::<Four, ROWS, 4>(t) }
+    unsafe { tiles::<Four, ROWS, 4>(t) }
 }
