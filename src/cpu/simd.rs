@@ -90,6 +90,15 @@ pub trait Vector: Copy + 'static {
     }
 }
 
+/// Asks for the cache line at any address, in the first-level cache.
+#[inline(always)]
+pub(super) fn prefetch_near(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch_near(address);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Asks for the cache line at any address, in the second-level cache.
 #[inline(always)]
 pub(super) fn prefetch_far(address: *const f32) {

@@ -5,7 +5,7 @@
 #![allow(clippy::needless_range_loop, reason = "loops over registers are unrolled by constant index")]
 
 use crate::cpu::Isa;
-use crate::cpu::simd::{Vector, prefetch_far};
+use crate::cpu::simd::{Vector, prefetch_far, prefetch_near};
 
 use super::scalar;
 #[cfg(target_arch = "x86_64")]
@@ -147,6 +147,14 @@ pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(t
         }
         for tile in 0..t.count {
             let row = tile * ROWS;
+            if !t.addend.is_null() {
+                let addend = t.addend.add(row * t.addend_stride);
+                for_rows!(r < ROWS {
+                    for v in (0..VECTORS).step_by(PANEL / V::LANES) {
+                        prefetch_near(addend.wrapping_add(r * t.addend_stride + v * V::LANES));
+                    }
+                });
+            }
             let mut sums = [bias; ROWS];
             let next_b = if t.before + tile < AHEAD { t.next_b.wrapping_add((t.before + tile) * part) } else { t.b };
             product(&mut sums, t, row, next_b);

@@ -43,8 +43,14 @@ fn first16(n: usize) -> __mmask16 {
 }
 
 #[inline(always)]
-pub(super) fn prefetch_far(address: *const f32) {
+pub(super) fn prefetch_near(address: *const f32) {
     // SAFETY: a hint, for which any address will do; part of every x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+}
+
+#[inline(always)]
+pub(super) fn prefetch_far(address: *const f32) {
+    // SAFETY: as above.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
 }
 
