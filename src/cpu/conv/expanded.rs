@@ -56,31 +56,31 @@ impl Expanded {
         let output = shape.output()?;
         let ConvShape { batch, out_channels, input, window, .. } = *shape;
         let span = (window.kernel[1] - 1) * window.dilation[1] + 1;
-        let line = input[2] * BLOCK;
+        let line = input[2].saturating_mul(BLOCK);
         let flat = input[0] == 1 && output[0] == 1 && window.kernel[0] == 1;
         let depthwise = Depthwise::new(isa, shape, BLOCK, output);
-        let empty = depthwise.parts(0) * in_channels * line == 0;
+        let empty = depthwise.parts(0) == 0 || in_channels == 0 || line == 0;
         if !flat || window.stride[1] > span || span.min(input[1]).saturating_mul(line) > MOST || empty {
             return Ok(None);
         }
         let strip = (STRIP / line).saturating_sub(span) / window.stride[1] + 1;
-        let (lines, blocks) = (batch * output[1], panels(out_channels));
+        let (lines, all) = (batch * output[1], panels(out_channels));
         // Lines under the windows of two parts are expanded twice, so there are parts for a few threads only.
-        let split = Split::cheapest(&THREADS[..4], 1..=lines, blocks, |row_parts, column_parts| {
-            let (lines, panels) = (lines.div_ceil(row_parts), blocks.div_ceil(column_parts));
-            let expanded = ((lines - 1) * window.stride[1] + span).min(batch * input[1]) * input[2] * in_channels;
-            let read = (expanded * (panels * PANEL).div_ceil(BLOCK)) as f32;
-            let taps = (lines * output[2] * window.taps() * panels * PANEL) as f32;
-            PART + (expanded * panels * PANEL) as f32 / RATE + read / FETCH + taps / DEPTHWISE_RATE
+        let split = Split::cheapest(&THREADS[..4], 1..=lines, all, |row_parts, column_parts| {
+            let (lines, panels) = (lines.div_ceil(row_parts), all.div_ceil(column_parts));
+            let (under, columns) = ((lines - 1) * window.stride[1] + span, (panels * PANEL) as f32);
+            let read = (under.min(batch * input[1]) * input[2]) as f32 * in_channels as f32;
+            let taps = (lines * output[2]) as f32 * window.taps() as f32 * columns;
+            let blocks = (panels * PANEL).div_ceil(BLOCK) as f32;
+            PART + read * (columns / RATE + blocks / FETCH) + taps / DEPTHWISE_RATE
         });
         let (strip, stride) = (strip.min(output[1]), in_channels);
         Ok(Some(Expanded { isa, in_channels, stride, shape: *shape, depthwise, lines, strip, split }))
     }
 
-    /// Whether this is faster than one convolution after the other: the expanded tensor is too large for a cache.
+    /// Whether this is faster than one convolution after the other: an expanded image is too large for a cache.
     pub fn pays(&self) -> bool {
-        let ConvShape { batch, out_channels, input, .. } = self.shape;
-        batch * input.iter().product::<usize>() * out_channels >= KEPT
+        self.shape.input.iter().product::<usize>() * self.shape.out_channels >= KEPT
     }
 
     /// The same pair on an input whose pixels are so many elements apart.
