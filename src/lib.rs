@@ -6,6 +6,9 @@
 
 pub mod capi;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code, reason = "calls of the driver")]
+pub mod cuda;
 pub mod error;
 pub mod exec;
 pub mod graph;

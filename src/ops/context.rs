@@ -142,7 +142,7 @@ pub struct Operand<'a> {
 
 /// What a kernel is prepared for.
 pub struct Prepare<'a> {
-    /// Instruction set to use.
+    /// Instruction set that kernels for the CPU use.
     pub isa: Isa,
     /// The node's inputs, None where an optional one is absent.
     pub inputs: &'a [Option<Operand<'a>>],

@@ -5,6 +5,8 @@ pub mod activation;
 pub mod arith;
 mod centered;
 mod context;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod derived;
 mod elementwise;
 mod evaluate;
@@ -17,11 +19,15 @@ mod scatter;
 mod strided;
 #[cfg(test)]
 pub mod testing;
+#[cfg(all(test, feature = "cuda"))]
+mod testing_cuda;
 mod walk;
 pub mod widen;
 pub mod window;
 
 pub use context::{Inputs, Operand, Prepare, Tensor, TensorInfo};
+#[cfg(feature = "cuda")]
+pub use cuda::{CudaKernel, PrepareCuda};
 pub use derived::Derived;
 pub use evaluate::{evaluate, execute};
 pub use walk::{Run, Walk};
@@ -61,6 +67,12 @@ pub trait OpDef: Clone + PartialEq + Debug + Send + Sync + 'static {
 
     /// The kernel for inputs and outputs of the given (fixed) shapes, which `infer` has accepted.
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>>;
+
+    /// The kernel for a GPU, under the same conditions; None if there is none, and the CPU has to do it.
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, _cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
+        Ok(None)
+    }
 
     /// The version of the operator's meaning that these attributes need: a reader that does not know it refuses the file.
     fn version(&self) -> u16 {
@@ -211,6 +223,11 @@ macro_rules! ops {
             /// See [`OpDef::prepare_cpu`].
             pub fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
                 match self { $(Op::$name(op) => OpDef::prepare_cpu(op, cx),)* }
+            }
+
+            #[cfg(feature = "cuda")]
+            fn cuda_kernel(&self, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
+                match self { $(Op::$name(op) => OpDef::prepare_cuda(op, cx),)* }
             }
 
             /// See [`OpDef::derives`].

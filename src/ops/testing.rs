@@ -81,14 +81,23 @@ pub fn check_stored(
     for isa in Isa::available() {
         let got =
             run_stored(&op, inputs, layouts, want.len(), isa).unwrap_or_else(|e| panic!("{op:?} on {isa:?}: {e}"));
-        for (i, (got, want)) in got.iter().zip(want).enumerate() {
-            assert_eq!(got.info, want.info, "{op:?}, output {i} on {isa:?}");
-            let error = difference(got, want);
-            assert!(
-                error <= tolerance,
-                "{op:?}, output {i} on {isa:?}: error {error:.2e}\n got {got:?}\nwant {want:?}"
-            );
+        compare(&op, &format!("{isa:?}"), &got, want, tolerance);
+    }
+    #[cfg(feature = "cuda")]
+    if let Some(device) = super::testing_cuda::device() {
+        let infos: Vec<TensorInfo> = want.iter().map(|t| t.info).collect();
+        let got = super::testing_cuda::run(&op, inputs, layouts, &infos, device);
+        if let Some(got) = got.unwrap_or_else(|e| panic!("{op:?} on {device:?}: {e}")) {
+            compare(&op, &format!("{device:?}"), &got, want, tolerance);
         }
+    }
+}
+
+fn compare(op: &Op, on: &str, got: &[Tensor], want: &[Tensor], tolerance: f64) {
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert_eq!(got.info, want.info, "{op:?}, output {i} on {on}");
+        let error = difference(got, want);
+        assert!(error <= tolerance, "{op:?}, output {i} on {on}: error {error:.2e}\n got {got:?}\nwant {want:?}");
     }
 }
 

@@ -5,6 +5,8 @@
 //! NaN, as 0 / 0 does. Hardmax is 1 at the first of the largest elements and 0 elsewhere.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -69,5 +71,10 @@ impl OpDef for Softmax {
             DType::F64 => Ok(cpu::prepare_f64(self.kind, &x.dims, axis)),
             _ => widen::prepare(self, cx),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }

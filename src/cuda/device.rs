@@ -1,0 +1,261 @@
+//! A GPU: its context, its modules, its pool of memory.
+
+use super::driver::{Driver, driver};
+use super::memory::Pool;
+use super::module::Loaded;
+use super::{LEAST_CAPABILITY, Unavailable};
+use crate::error::{Error, Result, Status};
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute as Attribute, CUuuid};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+/// A GPU with its primary context, shared by everything in the process that uses it.
+pub struct Device {
+    pub(super) driver: &'static Driver,
+    info: DeviceInfo,
+    pub(super) pool: Pool,
+    pub(super) modules: Mutex<Vec<Loaded>>,
+    /// The first error after which the context cannot be used.
+    lost: OnceLock<Error>,
+    /// Released last, as the others are in it.
+    context: Context,
+}
+
+/// What a GPU is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Its number, as the driver counts.
+    pub ordinal: i32,
+    /// Its name.
+    pub name: String,
+    /// Its UUID, which stays the same when other GPUs come and go.
+    pub uuid: [u8; 16],
+    /// Compute capability, major and minor.
+    pub capability: (i32, i32),
+    /// Multiprocessors.
+    pub multiprocessors: i32,
+    /// Bytes of memory.
+    pub memory: usize,
+}
+
+/// The retained primary context.
+struct Context {
+    driver: &'static Driver,
+    device: CUdevice,
+    handle: CUcontext,
+}
+
+// SAFETY: the driver's contexts may be used from any thread.
+unsafe impl Send for Context {}
+// SAFETY: as above.
+unsafe impl Sync for Context {}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: retained once, when it was made.
+        unsafe { (self.driver.cuDevicePrimaryCtxRelease_v2)(self.device) };
+    }
+}
+
+/// The device's context is current on this thread until this is dropped.
+pub struct Entered<'a> {
+    /// The driver's functions.
+    pub(super) driver: &'static Driver,
+    device: &'a Device,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let mut popped = std::ptr::null_mut();
+        // SAFETY: what `enter` has pushed.
+        unsafe { (self.driver.cuCtxPopCurrent_v2)(&mut popped) };
+    }
+}
+
+/// CUDA_ERROR_OUT_OF_MEMORY
+const OUT_OF_MEMORY: u32 = 2;
+
+impl Device {
+    /// Number of GPUs that the process may use.
+    pub fn count() -> Result<usize, Unavailable> {
+        Ok(count(driver()?)?.max(0) as usize)
+    }
+
+    /// What GPU number `ordinal` is; it need not be one that can be opened.
+    pub fn describe(ordinal: i32) -> Result<DeviceInfo, Unavailable> {
+        let driver = driver()?;
+        describe(driver, ordinal).map(|(_, info)| info)
+    }
+
+    /// GPU number `ordinal`; all who have it open share it.
+    pub fn open(ordinal: i32) -> Result<Arc<Device>> {
+        static OPEN: Mutex<Vec<Weak<Device>>> = Mutex::new(Vec::new());
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|device| device.strong_count() > 0);
+        if let Some(found) = open.iter().filter_map(Weak::upgrade).find(|d| d.info.ordinal == ordinal) {
+            return Ok(found);
+        }
+        let device = Arc::new(Device::new(ordinal)?);
+        open.push(Arc::downgrade(&device));
+        Ok(device)
+    }
+
+    /// The GPU with this UUID.
+    pub fn open_uuid(uuid: [u8; 16]) -> Result<Arc<Device>> {
+        let ordinal = Device::find(uuid).map_err(|reason| reason.error())?;
+        Device::open(ordinal)
+    }
+
+    fn find(uuid: [u8; 16]) -> Result<i32, Unavailable> {
+        for ordinal in 0..Device::count()? as i32 {
+            if Device::describe(ordinal)?.uuid == uuid {
+                return Ok(ordinal);
+            }
+        }
+        Err(Unavailable::NoDevice)
+    }
+
+    fn new(ordinal: i32) -> Result<Device> {
+        let (driver, device, info) = usable(ordinal).map_err(|reason| reason.error())?;
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the driver is initialised; `handle` is written if the call succeeds.
+        let code = unsafe { (driver.cuDevicePrimaryCtxRetain)(&mut handle, device) };
+        succeed(driver, code, "cuDevicePrimaryCtxRetain")?;
+        let context = Context { driver, device, handle };
+        let pool = Pool::new(driver, ordinal)?;
+        Ok(Device { driver, context, info, pool, modules: Mutex::default(), lost: OnceLock::new() })
+    }
+
+    /// What it is.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    /// Whether this device can read the other's memory directly.
+    pub fn can_access(&self, other: &Device) -> bool {
+        let mut can = 0;
+        // SAFETY: both devices exist; `can` is written.
+        let code = unsafe { (self.driver.cuDeviceCanAccessPeer)(&mut can, self.context.device, other.context.device) };
+        code == 0 && can != 0
+    }
+
+    /// Bytes of the GPU's memory that are free, whoever uses the rest.
+    pub fn free_memory(&self) -> Result<usize> {
+        let entered = self.enter()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: the context is current; both are written.
+        let code = unsafe { (self.driver.cuMemGetInfo_v2)(&mut free, &mut total) };
+        entered.check(code, "cuMemGetInfo")?;
+        Ok(free)
+    }
+
+    /// Makes the context current on this thread until the result is dropped.
+    ///
+    /// # Errors
+    /// The error after which the context could not be used any more.
+    pub fn enter(&self) -> Result<Entered<'_>> {
+        if let Some(e) = self.lost.get() {
+            return Err(e.clone());
+        }
+        // SAFETY: the context is retained.
+        let code = unsafe { (self.driver.cuCtxPushCurrent_v2)(self.context.handle) };
+        self.check(code, "cuCtxPushCurrent")?;
+        Ok(Entered { driver: self.driver, device: self })
+    }
+
+    fn check(&self, code: u32, what: &'static str) -> Result<()> {
+        let result = succeed(self.driver, code, what);
+        if let Err(e) = &result
+            && is_sticky(code)
+        {
+            return Err(self.lost.get_or_init(|| e.clone()).clone());
+        }
+        result
+    }
+}
+
+impl Entered<'_> {
+    /// The result of a call of the driver.
+    pub(super) fn check(&self, code: u32, what: &'static str) -> Result<()> {
+        self.device.check(code, what)
+    }
+}
+
+/// Whether an error leaves the context unusable: faults of a kernel, of the memory, of the device.
+fn is_sticky(code: u32) -> bool {
+    matches!(code, 214 | 220 | 700 | 702 | 710 | 714..=720 | 721 | 999)
+}
+
+/// A result of the driver as ours.
+pub(super) fn succeed(driver: &Driver, code: u32, what: &str) -> Result<()> {
+    match code {
+        0 => Ok(()),
+        OUT_OF_MEMORY => Err(Error::no_memory(format!("the GPU's memory is exhausted ({what})"))),
+        _ => Err(Error::new(Status::Device, format!("{what} failed: {}", driver.error_name(code)))),
+    }
+}
+
+/// The driver, and a device that can run the kernels.
+fn usable(ordinal: i32) -> Result<(&'static Driver, CUdevice, DeviceInfo), Unavailable> {
+    let driver = driver()?;
+    let (device, info) = describe(driver, ordinal)?;
+    if info.capability < LEAST_CAPABILITY {
+        return Err(Unavailable::Architecture { name: info.name, found: info.capability });
+    }
+    Ok((driver, device, info))
+}
+
+fn count(driver: &Driver) -> Result<i32, Unavailable> {
+    let mut count = 0;
+    // SAFETY: the driver is initialised; `count` is written.
+    let code = unsafe { (driver.cuDeviceGetCount)(&mut count) };
+    probe(driver, code, "cuDeviceGetCount").map(|()| count)
+}
+
+fn probe(driver: &Driver, code: u32, what: &'static str) -> Result<(), Unavailable> {
+    if code == 0 { Ok(()) } else { Err(Unavailable::Failed { what, code, name: driver.error_name(code) }) }
+}
+
+fn describe(driver: &Driver, ordinal: i32) -> Result<(CUdevice, DeviceInfo), Unavailable> {
+    let count = count(driver)?;
+    if count == 0 {
+        return Err(Unavailable::NoDevice);
+    }
+    if !(0..count).contains(&ordinal) {
+        return Err(Unavailable::NoSuchDevice { ordinal, count });
+    }
+    let (mut device, mut name, mut uuid, mut memory) = (0, [0; 256], CUuuid { bytes: [0; 16] }, 0);
+    // SAFETY: the driver is initialised, the ordinal in range; the results have room.
+    unsafe {
+        probe(driver, (driver.cuDeviceGet)(&mut device, ordinal), "cuDeviceGet")?;
+        let length = name.len() as i32;
+        probe(driver, (driver.cuDeviceGetName)(name.as_mut_ptr(), length, device), "cuDeviceGetName")?;
+        probe(driver, (driver.cuDeviceGetUuid_v2)(&mut uuid, device), "cuDeviceGetUuid")?;
+        probe(driver, (driver.cuDeviceTotalMem_v2)(&mut memory, device), "cuDeviceTotalMem")?;
+    }
+    let attribute = |which| {
+        let mut value = 0;
+        // SAFETY: as above.
+        let code = unsafe { (driver.cuDeviceGetAttribute)(&mut value, which, device) };
+        probe(driver, code, "cuDeviceGetAttribute").map(|()| value)
+    };
+    let name = name.iter().take_while(|&&c| c != 0).map(|&c| c as u8).collect::<Vec<_>>();
+    let info = DeviceInfo {
+        ordinal,
+        name: String::from_utf8_lossy(&name).into_owned(),
+        uuid: uuid.bytes.map(|b| b as u8),
+        capability: (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        ),
+        multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+        memory,
+    };
+    Ok((device, info))
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({} {})", self.info.ordinal, self.info.name)
+    }
+}

@@ -1,0 +1,22 @@
+//! A block of threads for each row.
+
+use super::Softmax;
+use crate::cuda::{Launch, Module};
+use crate::error::Result;
+use crate::ops::{CudaKernel, PrepareCuda};
+use crate::tensor::{DType, normalize_axis};
+
+static MODULE: Module = crate::cuda_module!("softmax");
+
+/// A kernel for f32, f16 and bf16.
+pub fn prepare(op: &Softmax, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
+    let x = cx.input(0).info;
+    if x.dtype == DType::F64 {
+        return Ok(None);
+    }
+    let axis = normalize_axis(op.axis, x.dims.len())?;
+    let (len, stride) = (x.dims[axis], x.dims[axis + 1..].iter().product::<usize>());
+    let function = cx.function(&MODULE, &format!("softmax_{}", x.dtype))?;
+    let launch = Launch::new(function, [(x.numel() / len) as u32, 1, 1]).input(0).output(0);
+    launch.value(len as u32).value(stride as u32).value(op.kind as u32).build().map(Some)
+}
