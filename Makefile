@@ -1,6 +1,6 @@
 # Everything is done by `cargo xtask`; these are the names one types. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench check-models test check header schema
+.PHONY: help build demo bench check-models test check header ptx schema
 
 help:
 	@echo "make build    library, headers and the infer command, installed to dist/"
@@ -10,6 +10,7 @@ help:
 	@echo "make test     everything that CI runs"
 	@echo "make check    the quick part of it: format, lints, documentation, generated files"
 	@echo "make header   generate include/infer.h"
+	@echo "make ptx      compile the CUDA kernels to PTX"
 	@echo "make schema   generate the Rust code of schema/model.fbs"
 
 build:
@@ -18,5 +19,5 @@ build:
 bench check-models:
 	cargo xtask $@ $(ARGS)
 
-demo test check header schema:
+demo test check header ptx schema:
 	cargo xtask $@

@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod dist;
 mod header;
+mod ptx;
 mod schema;
 mod shell;
 mod test;
@@ -61,6 +62,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Compile the CUDA kernels of src to the PTX beside them
+    Ptx {
+        /// Fail with a diff if a committed file is stale, and write nothing
+        #[arg(long)]
+        check: bool,
+    },
     /// Generate the Rust code of schema/model.fbs
     Schema {
         /// Fail with a diff if the committed file is stale, and write nothing
@@ -78,6 +85,8 @@ fn main() -> ExitCode {
         Task::Test { only } => test::test(&only),
         Task::Check => test::check(),
         Task::Header { check } => header::header(check),
+        Task::Ptx { check: true } => ptx::check().map(drop),
+        Task::Ptx { check: false } => ptx::generate(),
         Task::Schema { check: true } => schema::check().map(drop),
         Task::Schema { check: false } => schema::generate(),
     };

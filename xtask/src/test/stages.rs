@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::count::Counts;
 use super::{Stage, native};
 use crate::shell::{self, cargo, command, root};
-use crate::{dist, header, schema, tools};
+use crate::{dist, header, ptx, schema, tools};
 
 /// The stages whose input exists.
 pub fn all() -> impl Iterator<Item = &'static Stage> {
@@ -20,6 +20,7 @@ const ALL: &[Stage] = &[
     Stage { name: "documentation", quick: true, input: "src", run: documentation },
     Stage { name: "generated header", quick: true, input: "src/capi", run: generated_header },
     Stage { name: "generated schema", quick: true, input: "schema/model.fbs", run: generated_schema },
+    Stage { name: "generated ptx", quick: true, input: "src/cuda", run: generated_ptx },
     Stage { name: "rust tests", quick: false, input: "src", run: rust_tests },
     Stage { name: "package", quick: false, input: "src/capi", run: package },
     Stage { name: "header in every standard", quick: false, input: "include/infer.hpp", run: native::header_standards },
@@ -62,7 +63,15 @@ fn generated_header() -> Result<Counts> {
 }
 
 fn generated_schema() -> Result<Counts> {
-    Ok(if schema::check()? { Counts::ONE } else { Counts { skipped: 1, ..Counts::default() } })
+    Ok(one_or_skipped(schema::check()?))
+}
+
+fn generated_ptx() -> Result<Counts> {
+    Ok(one_or_skipped(ptx::check()?))
+}
+
+fn one_or_skipped(ran: bool) -> Counts {
+    if ran { Counts::ONE } else { Counts { skipped: 1, ..Counts::default() } }
 }
 
 /// The tasks are tested in the profile in which they were built; their dependencies are then there already.
