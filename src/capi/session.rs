@@ -15,8 +15,8 @@ use super::runtime::{INFER_LOG_INFO, INFER_LOG_WARNING, Shared, threads_in_range
 use super::sized::Array;
 use super::status::infer_status;
 use super::tensor::infer_tensor;
-use crate::error::{Error, Result};
-use crate::session::{Session, SessionOptions};
+use crate::error::{Error, Result, Status};
+use crate::session::{DeviceId, Session, SessionOptions};
 
 /// A prepared model.
 pub struct infer_session {
@@ -27,7 +27,6 @@ pub struct infer_session {
 /// Settings of a session.
 pub struct infer_session_options {
     settings: SessionOptions,
-    device: infer_device,
     fallback: bool,
 }
 
@@ -39,7 +38,7 @@ pub unsafe extern "C" fn infer_session_options_create(out: *mut *mut infer_sessi
     ffi::run(|| unsafe {
         ffi::check_out(out, "out")?;
         let settings = SessionOptions::default();
-        ffi::give(out, infer_session_options { settings, device: INFER_DEVICE_CPU, fallback: false });
+        ffi::give(out, infer_session_options { settings, fallback: false });
         Ok(())
     })
 }
@@ -87,7 +86,7 @@ pub unsafe extern "C" fn infer_session_options_set_device(
             return Err(Error::invalid(format!("`id` is {id}: there is no such device")));
         }
         options.fallback = ffi::flag(fallback, "fallback")?;
-        options.device = device;
+        options.settings.device = if device == INFER_DEVICE_CPU { DeviceId::Cpu } else { DeviceId::Cuda(id) };
         Ok(())
     })
 }
@@ -196,14 +195,15 @@ fn create(model: &infer_model, options: Option<&infer_session_options>) -> Resul
     if settings.threads == 0 {
         settings.runtime = shared.runtime.clone();
     }
-    if let Some(options) = options.filter(|options| options.device != INFER_DEVICE_CPU) {
-        let missing = "CUDA is not part of this build of the library";
-        if !options.fallback {
-            return shared.log_error(Err(Error::device(missing)));
+    let fallback = options.is_some_and(|options| options.fallback);
+    let session = match Session::new(&model.model, &settings) {
+        Err(e) if fallback && e.status() == Status::Device => {
+            shared.log(INFER_LOG_WARNING, || format!("{e}: the session runs on the processor"));
+            Session::new(&model.model, &SessionOptions { device: DeviceId::Cpu, ..settings })
         }
-        shared.log(INFER_LOG_WARNING, || format!("{missing}: the session runs on the processor"));
-    }
-    let session = shared.log_error(Session::new(&model.model, &settings))?;
+        result => result,
+    };
+    let session = shared.log_error(session)?;
     shared.log(INFER_LOG_INFO, || {
         let elapsed = start.elapsed().as_secs_f64() * 1e3;
         format!("session of {} threads prepared in {elapsed:.1} ms", session.threads())

@@ -44,19 +44,23 @@ impl Weights {
         uploaded.values().map(|u| u.memory.len()).sum()
     }
 
-    /// The constant with elements of type `stored`, which is its own or, for f32, a smaller one; uploaded now if it is not there.
-    pub fn get(&self, data: &Blob, form: Form<'_>, stored: DType) -> Result<Arc<Memory>> {
+    /// The constant with elements of type `stored`, which is its own or, for f32, a smaller one. If it is `kept`, later calls for
+    /// the same bytes give the same memory.
+    pub fn upload(&self, data: &Blob, form: Form<'_>, stored: DType, kept: bool) -> Result<Arc<Memory>> {
+        if !kept {
+            return self.copy(data, form, stored).map(Arc::new);
+        }
         let key = (data.as_ptr().addr(), data.len(), stored);
         let mut uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = uploaded.get(&key) {
             return Ok(found.memory.clone());
         }
-        let memory = Arc::new(self.upload(data, form, stored)?);
+        let memory = Arc::new(self.copy(data, form, stored)?);
         uploaded.insert(key, Uploaded { memory: memory.clone(), _data: data.clone() });
         Ok(memory)
     }
 
-    fn upload(&self, data: &Blob, form: Form<'_>, stored: DType) -> Result<Memory> {
+    fn copy(&self, data: &Blob, form: Form<'_>, stored: DType) -> Result<Memory> {
         let raw = Memory::copy_of(&self.stream, data)?;
         let Some(launch) = self.convert(form, stored)? else { return Ok(raw) };
         let memory = Memory::new(&self.stream, form.1.numel()? * stored.size())?;

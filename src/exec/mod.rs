@@ -1,6 +1,8 @@
 //! Running a graph: segment after segment, each found in the cache or resolved on the way.
 
 mod control;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod profile;
 mod segment;
 mod workspace;
@@ -26,6 +28,9 @@ pub struct Prepared {
     isa: Isa,
     limits: Limits,
     derived: Arc<Derived>,
+    /// The GPU that runs what it can.
+    #[cfg(feature = "cuda")]
+    pub(crate) cuda: Option<crate::plan::Cuda>,
     /// First segments of each graph.
     first: Vec<Segments>,
 }
@@ -92,12 +97,34 @@ impl Prepared {
     /// Prepares a program, which the verifier has accepted.
     pub fn new(program: Arc<Program>, isa: Isa, limits: Limits, derived: Arc<Derived>) -> Self {
         let first = program.graphs.iter().map(|_| Segments::default()).collect();
-        Prepared { program, isa, limits, derived, first }
+        Prepared {
+            program,
+            isa,
+            limits,
+            derived,
+            #[cfg(feature = "cuda")]
+            cuda: None,
+            first,
+        }
+    }
+
+    /// As [`Prepared::new`], for a GPU that runs what it can.
+    #[cfg(feature = "cuda")]
+    pub fn on(self, device: &Arc<crate::cuda::Device>) -> Result<Self> {
+        let weights = crate::cuda::Weights::new(device)?;
+        Ok(Prepared { cuda: Some(crate::plan::Cuda { weights }), ..self })
     }
 
     fn resolver(&self, graph: GraphId) -> Resolver<'_> {
         let graph = &self.program.graphs[graph.0 as usize];
-        Resolver { graph, isa: self.isa, limits: self.limits, derived: &self.derived }
+        Resolver {
+            graph,
+            isa: self.isa,
+            limits: self.limits,
+            derived: &self.derived,
+            #[cfg(feature = "cuda")]
+            cuda: self.cuda.as_ref(),
+        }
     }
 
     /// The first segment of a graph for inputs of these element types and dimensions.

@@ -2,7 +2,7 @@
 
 use crate::graph::{GraphId, NodeKind, Program};
 use crate::ops::TensorInfo;
-use crate::plan::{Fused, Location, Place, Segment};
+use crate::plan::{Fused, Location, PhaseOf, Place, Segment};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,10 @@ pub struct Profile(Mutex<Record>);
 #[derive(Debug, Default)]
 struct Record {
     steps: Vec<ProfiledStep>,
-    /// When each phase of the segment that runs began.
+    /// When each phase of the stretch that runs began.
     begun: Vec<Instant>,
+    /// What each step of the segment that runs took.
+    times: Vec<Duration>,
 }
 
 /// One step of a run.
@@ -51,11 +53,13 @@ impl Profile {
         self.lock().steps.clone()
     }
 
-    /// Prepares for a segment of so many phases.
-    pub(super) fn begin(&self, phases: usize) {
+    /// Prepares for a segment.
+    pub(super) fn begin(&self, segment: &Segment) {
         let mut record = self.lock();
         record.begun.clear();
-        record.begun.reserve(phases + 1);
+        record.begun.reserve(segment.phases.len() + 1);
+        record.times.clear();
+        record.times.resize(segment.steps.len(), Duration::ZERO);
     }
 
     /// The phase before has ended, as rank 0 sees it, and the next one begins.
@@ -64,14 +68,26 @@ impl Profile {
         record.begun.push(Instant::now());
     }
 
-    /// The segment has ended.
-    pub(super) fn end(&self, program: &Program, graph: GraphId, segment: &Segment) {
+    /// These phases, of which each has been marked, have ended.
+    pub(super) fn phases(&self, phases: &[PhaseOf]) {
         self.mark();
-        let mut record = self.lock();
-        let mut times = vec![Duration::ZERO; segment.steps.len()];
-        for (phase, begun) in segment.phases.iter().zip(record.begun.windows(2)) {
+        let Record { begun, times, .. } = &mut *self.lock();
+        for (phase, begun) in phases.iter().zip(begun.windows(2)) {
             times[phase.step] += begun[1] - begun[0];
         }
+        begun.clear();
+    }
+
+    /// A step has taken `time`.
+    #[cfg(feature = "cuda")]
+    pub(super) fn step(&self, step: usize, time: Duration) {
+        self.lock().times[step] += time;
+    }
+
+    /// The segment has ended.
+    pub(super) fn end(&self, program: &Program, graph: GraphId, segment: &Segment) {
+        let mut record = self.lock();
+        let times = std::mem::take(&mut record.times);
         for (step, time) in segment.steps.iter().zip(times) {
             let inputs = step.inputs.iter().map(|input| input.as_ref().map(|input| input.info)).collect();
             let outputs = step.outputs.iter().map(|output| output.info).collect();

@@ -1,11 +1,11 @@
-//! The run loop: all threads walk a segment's phases together.
+//! The run loop: all threads walk a segment's phases together, stretch by stretch.
 #![allow(unsafe_code, reason = "all threads of a run share the context's memory, in parts that the plan keeps apart")]
 
 use super::{Executor, Source, Workspace};
 use crate::cpu::parallel::{Gang, Ledger, Rank};
 use crate::error::{Error, Result};
 use crate::graph::GraphId;
-use crate::plan::{Location, PhaseOf, Place, Segment};
+use crate::plan::{Location, PhaseOf, Place, Segment, Stretch};
 use crate::tensor::{Args, DType, OutView, View};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +16,7 @@ use std::sync::{Mutex, PoisonError};
 /// What the threads of a run share.
 struct Run<'a> {
     segment: &'a Segment,
+    phases: &'a [PhaseOf],
     inputs: &'a [Option<View<'static>>],
     results: &'a [OutView<'static>],
     shared: &'a [OutView<'static>],
@@ -36,10 +37,31 @@ impl Executor<'_> {
         outputs: &[OutView<'static>],
     ) -> Result<()> {
         workspace.reserve(segment, self.gang.size())?;
-        workspace.ledger.open(self.gang.size());
         bind(segment, workspace, inputs, outputs);
+        if let Some(profile) = self.control.profile {
+            profile.begin(segment);
+        }
+        for stretch in &segment.stretches {
+            match stretch {
+                Stretch::Cpu(phases) => self.phases(graph, segment, phases.clone(), workspace)?,
+                #[cfg(feature = "cuda")]
+                Stretch::Cuda(steps) => self.launch(graph, segment, steps.clone(), workspace, inputs, outputs)?,
+                #[cfg(not(feature = "cuda"))]
+                Stretch::Cuda(_) => unreachable!("no step runs on a GPU"),
+            }
+        }
+        if let Some(profile) = self.control.profile {
+            profile.end(&self.prepared.program, graph, segment);
+        }
+        Ok(())
+    }
+
+    /// Runs phases on the processor.
+    fn phases(&self, graph: GraphId, segment: &Segment, phases: Range<usize>, workspace: &mut Workspace) -> Result<()> {
+        workspace.ledger.open(self.gang.size());
         let run = Run {
             segment,
+            phases: &segment.phases[phases],
             inputs: &workspace.inputs,
             results: &workspace.results,
             shared: &workspace.shared,
@@ -48,9 +70,6 @@ impl Executor<'_> {
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
         };
-        if let Some(profile) = self.control.profile {
-            profile.begin(segment.phases.len());
-        }
         let walk = |rank: &Rank<'_>| self.walk(graph, &run, rank);
         if segment.parallel {
             self.gang.run(&walk)?;
@@ -58,7 +77,7 @@ impl Executor<'_> {
             Gang::alone(&walk)?;
         }
         if let Some(profile) = self.control.profile {
-            profile.end(&self.prepared.program, graph, segment);
+            profile.phases(run.phases);
         }
         run.error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
@@ -71,7 +90,7 @@ impl Executor<'_> {
         let (mut step, mut backwards) = (usize::MAX, false);
         // Parts before the phase, and those that this rank has finished and not told.
         let (mut before, mut finished) = (0, 0);
-        for (number, phase) in (1..).zip(&run.segment.phases) {
+        for (number, phase) in (1..).zip(run.phases) {
             (step, backwards) = (phase.step, phase.step == step && !backwards);
             if phase.waits {
                 run.ledger.finish(rank, std::mem::take(&mut finished), before);
@@ -155,7 +174,7 @@ impl Run<'_> {
         // SAFETY: the ledger gives each part to one rank; the plan gives the results and the shared workspace memory
         // that nothing else uses while the step runs; no step begins before the parts of the one before are finished.
         let mut args = unsafe { Args::new(inputs, results, self.shared[phase.step], scratch, phase.grid, part) };
-        step.kernel.run(phase.phase, &mut args)
+        step.work.cpu().expect("a phase of a step on the processor").run(phase.phase, &mut args)
     }
 
     fn fail(&self, error: Error) {
@@ -179,6 +198,11 @@ fn bind(segment: &Segment, workspace: &mut Workspace, inputs: &[Source<'_>], out
     shared.clear();
     scratch.clear();
     for step in &segment.steps {
+        if step.work.cpu().is_none() {
+            // Found by its place in the table.
+            shared.push(arena(workspace, 0, 0, DType::U8));
+            continue;
+        }
         views.extend(step.inputs.iter().map(|l| l.as_ref().map(|l| view(l, workspace, inputs, outputs))));
         results.extend(step.outputs.iter().map(|l| result(l, workspace, outputs)));
         shared.push(arena(workspace, step.shared.0, step.shared.1, DType::U8));
@@ -208,7 +232,7 @@ pub(super) fn view(
 }
 
 /// The memory of a location that a step writes.
-fn result(location: &Location, workspace: &mut Workspace, outputs: &[OutView<'static>]) -> OutView<'static> {
+pub(super) fn result(location: &Location, workspace: &mut Workspace, outputs: &[OutView<'static>]) -> OutView<'static> {
     let dtype = location.info.dtype;
     match &location.place {
         Place::Arena(start) => arena(workspace, start + location.offset, location.len, dtype),
@@ -222,6 +246,9 @@ fn result(location: &Location, workspace: &mut Workspace, outputs: &[OutView<'st
             unsafe { OutView::from_raw(pointer(outputs[*i]).add(location.offset), location.len, dtype) }
         }
         Place::Constant(_) | Place::Input(_) => unreachable!("a step writes neither constants nor inputs"),
+        #[cfg(feature = "cuda")]
+        Place::Weights(_) => unreachable!("constants of the GPU are not in the host's memory"),
+        Place::Device(_) => unreachable!("the GPU's arena is not in the host's memory"),
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Workspace {
     pub(super) scratch_views: Vec<OutView<'static>>,
     /// The graph's outputs; meaningless between runs.
     pub(super) outputs: Vec<OutView<'static>>,
+    /// Memory of the GPU, and what goes with it; None until a segment needs it.
+    #[cfg(feature = "cuda")]
+    pub(super) device: Option<super::cuda::DeviceSpace>,
     /// Workspaces of the graphs that this graph's control flow runs.
     pub(super) bodies: Vec<(GraphId, Box<Workspace>)>,
 }
@@ -68,6 +71,8 @@ impl Workspace {
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         let own = self.arena.iter().chain(&self.scratch).chain(self.kept.iter().flatten()).map(|b| b.len());
+        #[cfg(feature = "cuda")]
+        let own = own.chain(self.device.as_ref().map(super::cuda::DeviceSpace::bytes));
         own.sum::<usize>() + self.bodies.iter().map(|(_, w)| w.bytes()).sum::<usize>()
     }
 }

@@ -45,7 +45,7 @@ pub fn run<'a>(
     let weights = Weights::new(device)?;
     let upload = |(i, t): (usize, &Option<&Tensor>)| {
         let Some(t) = t else { return Ok(None) };
-        weights.get(&t.data, (t.info.dtype, &t.info.dims, layout(i)), t.info.dtype).map(Some)
+        weights.upload(&t.data, (t.info.dtype, &t.info.dims, layout(i)), t.info.dtype, false).map(Some)
     };
     let sources = inputs.iter().enumerate().map(upload).collect::<Result<Vec<_>>>()?;
     let memory = |bytes: usize| Memory::new(&stream, bytes);

@@ -21,7 +21,11 @@ impl Resolver<'_> {
         let before = &self.graph.nodes[last.node];
         let NodeKind::Op(Op::Conv(first)) = &before.kind else { return Ok(None) };
         let between = before.outputs[0];
-        if last.fused.is_some() || node.inputs[0] != Some(between) || draft.uses[between.0 as usize] != 1 {
+        if last.work.cpu().is_none()
+            || last.fused.is_some()
+            || node.inputs[0] != Some(between)
+            || draft.uses[between.0 as usize] != 1
+        {
             return Ok(None);
         }
         let made = [last.outputs[0].info];

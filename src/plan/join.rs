@@ -15,6 +15,9 @@ pub(super) fn join(graph: &Graph, draft: &mut Draft) {
     let mut needed = vec![true; joining.draft.steps.len()];
     for at in (0..needed.len()).rev() {
         let NodeKind::Op(Op::Concat(concat)) = &joining.node(at).kind else { continue };
+        if joining.draft.steps[at].work.cpu().is_none() {
+            continue;
+        }
         let rank = joining.draft.steps[at].outputs[0].info.dims.len();
         if let Ok(axis) = normalize_axis(concat.axis, rank)
             && concat.is_plain()
@@ -92,7 +95,7 @@ impl<'a> Joining<'a> {
             {
                 let step = &mut self.draft.steps[at];
                 step.inputs[slot] = None;
-                step.kernel.leave_out(slot);
+                step.work.cpu_mut().into_iter().for_each(|kernel| kernel.leave_out(slot));
             } else {
                 left += 1;
             }
@@ -131,8 +134,10 @@ impl<'a> Joining<'a> {
             return false;
         }
         let mut set = |row: usize| {
-            concat.is_none_or(|_| steps[maker].kernel.set_apart(row))
-                && others.iter().all(|&(at, slot)| steps[at].kernel.read_apart(slot, row))
+            concat.is_none_or(|_| steps[maker].work.cpu_mut().is_some_and(|kernel| kernel.set_apart(row)))
+                && others
+                    .iter()
+                    .all(|&(at, slot)| steps[at].work.cpu_mut().is_some_and(|kernel| kernel.read_apart(slot, row)))
         };
         if to.row != from.row && !set(to.row) {
             set(from.row);

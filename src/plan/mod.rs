@@ -5,18 +5,25 @@
 //! data, and the rest of the graph is resolved (or found in the cache) as the next segment.
 
 mod cache;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod fuse_cpu;
 mod join;
 mod memory;
 mod resolve;
 
 pub use cache::Cache;
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
 pub use resolve::Resolver;
 
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
+#[cfg(feature = "cuda")]
+use crate::ops::CudaKernel;
 use crate::ops::{Kernel, TensorInfo};
-use crate::tensor::{Blob, Dims, Grid, TensorType};
+use crate::tensor::{Blob, DType, Dims, Grid, TensorType};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Where the bytes of a value are while a segment runs.
@@ -32,6 +39,23 @@ pub enum Place {
     Kept(ValueId),
     /// The context's arena, from this offset on.
     Arena(usize),
+    /// A constant in the GPU's memory.
+    #[cfg(feature = "cuda")]
+    Weights(Arc<crate::cuda::Memory>),
+    /// The context's arena in the GPU's memory, from this offset on.
+    Device(usize),
+}
+
+impl Place {
+    /// Whether it is in the memory of a GPU.
+    pub fn is_device(&self) -> bool {
+        match self {
+            #[cfg(feature = "cuda")]
+            Place::Weights(_) => true,
+            Place::Device(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// An operand of a step: where it is and what it is.
@@ -62,21 +86,65 @@ fn width_of(info: &TensorInfo) -> usize {
     info.dims.last().copied().unwrap_or(1)
 }
 
-/// One kernel with its operands.
+/// What a step does, and where.
+pub enum Work {
+    /// The phases of a kernel on the processor.
+    Cpu(Box<dyn Kernel>),
+    /// The launches of a kernel on the GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(CudaKernel),
+    /// A copy to the GPU, through pinned memory from this offset on.
+    #[cfg(feature = "cuda")]
+    Upload(usize),
+    /// A copy from the GPU, likewise.
+    #[cfg(feature = "cuda")]
+    Download(usize),
+}
+
+impl Work {
+    /// The kernel, if it runs on the processor.
+    pub fn cpu(&self) -> Option<&dyn Kernel> {
+        match self {
+            Work::Cpu(kernel) => Some(&**kernel),
+            #[cfg(feature = "cuda")]
+            _ => None,
+        }
+    }
+
+    /// As [`Work::cpu`].
+    pub fn cpu_mut(&mut self) -> Option<&mut Box<dyn Kernel>> {
+        match self {
+            Work::Cpu(kernel) => Some(kernel),
+            #[cfg(feature = "cuda")]
+            _ => None,
+        }
+    }
+}
+
+/// Steps in a row that run in the same place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stretch {
+    /// These phases, on the processor.
+    Cpu(Range<usize>),
+    /// These steps, on the GPU or between it and the processor.
+    Cuda(Range<usize>),
+}
+
+/// One kernel, or copy, with its operands.
 pub struct Step {
-    /// Index of the node in its graph.
+    /// Index of the node in its graph; of a copy, the node that needs it.
     pub node: usize,
     /// The node before it that the kernel does too.
     pub fused: Option<Fused>,
     /// The work.
-    pub kernel: Box<dyn Kernel>,
+    pub work: Work,
     /// Inputs, None where an optional one is absent.
     pub inputs: Vec<Option<Location>>,
     /// Outputs.
     pub outputs: Vec<Location>,
-    /// Offset and length in the arena of the workspace that its phases share.
+    /// Offset and length of the workspace that its phases share, in the arena of where it runs.
     pub shared: (usize, usize),
-    /// Where its operands begin in the run's tables of input views and output views.
+    /// Where its operands begin in the run's tables of input views and output views, if it runs on the processor.
     pub tables: (usize, usize),
 }
 
@@ -113,18 +181,26 @@ pub enum End {
     Dynamic,
 }
 
-/// A resolved stretch of a graph.
+/// A resolved part of a graph.
 pub struct Segment {
+    /// Distinguishes it from all others of the process.
+    pub id: u64,
     /// Steps in execution order.
     pub steps: Vec<Step>,
-    /// Phases of all steps in execution order.
+    /// Phases of all steps on the processor in execution order.
     pub phases: Vec<PhaseOf>,
+    /// Which steps run where, in execution order.
+    pub stretches: Vec<Stretch>,
     /// Whether a phase has more than one part.
     pub parallel: bool,
     /// Bytes of arena that the segment needs.
     pub arena_bytes: usize,
     /// Largest sum of bytes alive at one time: the least that any placement needs.
     pub live_bytes: usize,
+    /// Bytes of arena in the GPU's memory that the segment needs.
+    pub device_bytes: usize,
+    /// Bytes of pinned memory that copies go through.
+    pub staging_bytes: usize,
     /// Bytes of scratch memory that each thread needs.
     pub scratch_bytes: usize,
     /// Values of the graph that the segment writes to kept memory, with their sizes.
@@ -148,6 +224,10 @@ pub struct Known {
     pub ty: TensorType,
     /// Where it is; arena offsets are assigned when the segment is complete.
     pub place: Place,
+    /// The type of its elements there: that of `ty`, or a smaller one in the GPU's memory.
+    pub stored: DType,
+    /// Where it is as well, until the end of the segment.
+    pub copies: Vec<Location>,
 }
 
 /// What distinguishes the segments that may follow a segment.
@@ -160,6 +240,11 @@ pub enum NextKey {
 }
 
 impl Known {
+    /// A value that is in one place, as its type says.
+    pub fn new(ty: TensorType, place: Place) -> Known {
+        Known { stored: ty.dtype, ty, place, copies: vec![] }
+    }
+
     /// Element type and dimensions. Panics if the shape is not fixed (states are).
     pub fn info(&self) -> TensorInfo {
         TensorInfo::of(&self.ty).expect("the state of a value has a fixed shape")

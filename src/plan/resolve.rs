@@ -2,12 +2,13 @@
 
 use super::join::join;
 use super::memory::{Block, live_bytes, place};
-use super::{End, Known, Limits, Location, PhaseOf, Place, Segment, Step};
+use super::{End, Known, Limits, Location, PhaseOf, Place, Segment, Step, Stretch, Work};
 use crate::cpu::isa::Isa;
 use crate::error::{Error, Result};
 use crate::graph::{Constant, Graph, Node, NodeKind, ValueId};
-use crate::ops::{Derived, Inputs, Op, Operand, Prepare, Tensor, TensorInfo, execute};
+use crate::ops::{Derived, Inputs, Kernel, Op, Operand, Prepare, Tensor, TensorInfo, execute};
 use crate::tensor::{Blob, Buffer, DType, Dim, Layout, Shape, TensorType, View};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Results of at most this many bytes are computed while resolving if all inputs are known.
 const FOLD_BYTES: usize = 2048;
@@ -26,6 +27,9 @@ pub struct Resolver<'a> {
     pub limits: Limits,
     /// Where kernels keep copies of the model's weights.
     pub derived: &'a Derived,
+    /// The GPU that runs what it can.
+    #[cfg(feature = "cuda")]
+    pub cuda: Option<&'a super::Cuda>,
 }
 
 /// A segment in the making.
@@ -34,6 +38,10 @@ pub(super) struct Draft {
     pub(super) steps: Vec<Step>,
     /// Arena blocks; until they are placed, [`Place::Arena`] holds an index into this.
     pub(super) blocks: Vec<Block>,
+    /// As `blocks`, of the arena in the GPU's memory and [`Place::Device`].
+    pub(super) device_blocks: Vec<Block>,
+    /// Bytes of pinned memory so far.
+    pub(super) staging_bytes: usize,
     /// How often each value is read.
     pub(super) uses: Vec<usize>,
 }
@@ -43,11 +51,11 @@ impl Resolver<'_> {
     pub fn begin(&self, inputs: &[TensorInfo]) -> Result<Segment> {
         let mut states: Vec<Option<Known>> = vec![None; self.graph.values.len()];
         for (i, (&id, info)) in self.graph.inputs.iter().zip(inputs).enumerate() {
-            states[id.0 as usize] = Some(Known { ty: type_of(info), place: Place::Input(i) });
+            states[id.0 as usize] = Some(Known::new(type_of(info), Place::Input(i)));
         }
         for (value, state) in self.graph.values.iter().zip(&mut states) {
             if let Some(constant) = &value.constant {
-                *state = Some(Known { ty: value.ty.clone(), place: Place::Constant(constant.data.clone()) });
+                *state = Some(Known::new(value.ty.clone(), Place::Constant(constant.data.clone())));
             }
         }
         self.resolve(states, 0)
@@ -57,8 +65,7 @@ impl Resolver<'_> {
     pub fn after_read(&self, segment: &Segment, values: &[(ValueId, Tensor)]) -> Result<Segment> {
         let mut states = segment.states.clone();
         for (id, tensor) in values {
-            let place = Place::Constant(tensor.data.clone());
-            states[id.0 as usize] = Some(Known { ty: tensor.ty(), place });
+            states[id.0 as usize] = Some(Known::new(tensor.ty(), Place::Constant(tensor.data.clone())));
         }
         self.resolve(states, segment.next_node)
     }
@@ -67,13 +74,15 @@ impl Resolver<'_> {
     pub fn after_dynamic(&self, segment: &Segment, outputs: &[TensorInfo]) -> Result<Segment> {
         let mut states = segment.states.clone();
         for (&id, info) in self.graph.nodes[segment.next_node].outputs.iter().zip(outputs) {
-            states[id.0 as usize] = Some(Known { ty: type_of(info), place: Place::Kept(id) });
+            states[id.0 as usize] = Some(Known::new(type_of(info), Place::Kept(id)));
         }
         self.resolve(states, segment.next_node + 1)
     }
 
     fn resolve(&self, states: Vec<Option<Known>>, first: usize) -> Result<Segment> {
-        let mut draft = Draft { states, steps: vec![], blocks: vec![], uses: self.graph.use_counts() };
+        let uses = self.graph.use_counts();
+        let (steps, blocks, device_blocks) = (vec![], vec![], vec![]);
+        let mut draft = Draft { states, steps, blocks, device_blocks, staging_bytes: 0, uses };
         for (i, node) in self.graph.nodes.iter().enumerate().skip(first) {
             let end = self.node(&mut draft, i).map_err(|e| e.at_node(&node.name, node.kind.name()))?;
             if let Some(end) = end {
@@ -97,8 +106,8 @@ impl Resolver<'_> {
             types.iter().map(|ty| TensorInfo::of(ty).ok_or_else(not_fixed)).collect::<Result<_>>()?;
         infos.iter().try_for_each(|info| info.byte_len().map(drop))?;
         if op.is_view() {
-            let place = draft.state(node.inputs[0])?.place.clone();
-            draft.set(node.outputs[0], types[0].clone(), place);
+            let viewed = draft.state(node.inputs[0])?.viewed(&types[0], infos[0]);
+            draft.states[node.outputs[0].0 as usize] = Some(viewed);
             return Ok(None);
         }
         if let Some(known) = types.iter().map(known_value).collect::<Option<Vec<Blob>>>() {
@@ -127,7 +136,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn layout(&self, id: ValueId) -> Layout {
+    pub(super) fn layout(&self, id: ValueId) -> Layout {
         self.graph.value(id).constant.as_ref().map_or(Layout::RowMajor, |c: &Constant| c.layout)
     }
 
@@ -142,8 +151,12 @@ impl Resolver<'_> {
 
     fn step(&self, draft: &mut Draft, index: usize, op: &Op, types: &[TensorType], infos: &[TensorInfo]) -> Result<()> {
         let node = &self.graph.nodes[index];
+        #[cfg(feature = "cuda")]
+        if self.cuda_step(draft, index, op, types, infos)? {
+            return Ok(());
+        }
         let mut inputs: Vec<Option<Location>> =
-            node.inputs.iter().map(|v| v.map(|v| self.location(draft, v)).transpose()).collect::<Result<_>>()?;
+            node.inputs.iter().map(|v| v.map(|v| self.on_host(draft, v, index)).transpose()).collect::<Result<_>>()?;
         let (kernel, fused) = match self.fuse(draft, (node, op), &mut inputs, infos)? {
             Some((kernel, fused)) => (kernel, Some(fused)),
             None => {
@@ -155,8 +168,7 @@ impl Resolver<'_> {
         let small =
             infos.iter().try_fold(0, |n: usize, i| Some(n + i.byte_len().ok()?)).is_some_and(|n| n <= FOLD_BYTES);
         if small && inputs.iter().flatten().all(|l| matches!(l.place, Place::Constant(_))) {
-            let step = Step { node: index, fused, kernel, inputs, outputs: vec![], shared: (0, 0), tables: (0, 0) };
-            for ((&id, ty), tensor) in node.outputs.iter().zip(types).zip(evaluate(&step, infos)?) {
+            for ((&id, ty), tensor) in node.outputs.iter().zip(types).zip(evaluate(&*kernel, &inputs, infos)?) {
                 draft.set(id, if ty.value.is_some() { ty.clone() } else { tensor.ty() }, Place::Constant(tensor.data));
             }
             return Ok(());
@@ -170,8 +182,15 @@ impl Resolver<'_> {
         }
         let shared = (draft.blocks.len(), kernel.shared_bytes());
         draft.block(shared.1);
-        draft.steps.push(Step { node: index, fused, kernel, inputs, outputs, shared, tables: (0, 0) });
+        let work = Work::Cpu(kernel);
+        draft.steps.push(Step { node: index, fused, work, inputs, outputs, shared, tables: (0, 0) });
         Ok(())
+    }
+
+    /// Where a value is in the host's memory.
+    #[cfg(not(feature = "cuda"))]
+    fn on_host(&self, draft: &Draft, id: ValueId, _node: usize) -> Result<Location> {
+        self.location(draft, id)
     }
 
     /// What kernels of the node are told of its inputs.
@@ -182,9 +201,10 @@ impl Resolver<'_> {
         node.inputs.iter().zip(inputs).map(one).collect()
     }
 
-    fn location(&self, draft: &Draft, id: ValueId) -> Result<Location> {
+    /// Where a value is first of all.
+    pub(super) fn location(&self, draft: &Draft, id: ValueId) -> Result<Location> {
         let state = draft.known(id)?;
-        let info = state.info();
+        let info = TensorInfo { dtype: state.stored, ..state.info() };
         let len = match &state.place {
             Place::Constant(data) => data.len(),
             _ => info.byte_len()?,
@@ -194,6 +214,8 @@ impl Resolver<'_> {
 
     /// Places the blocks and closes the segment before node `next_node`.
     fn finish(&self, mut draft: Draft, next_node: usize, end: End) -> Result<Segment> {
+        #[cfg(feature = "cuda")]
+        self.bring_home(&mut draft, next_node, &end)?;
         join(self.graph, &mut draft);
         draft.measure();
         let mut homes = vec![None; draft.blocks.len()];
@@ -208,35 +230,46 @@ impl Resolver<'_> {
             .collect();
         let (offsets, arena_bytes) =
             place(&blocks).ok_or_else(|| Error::no_memory("the activations' size is beyond the address space"))?;
-        self.limits.check(arena_bytes)?;
-        let settle = |place: &mut Place| {
-            if let Place::Arena(block) = *place {
-                *place = homes[block].clone().unwrap_or(Place::Arena(offsets[block]));
-            }
+        let (device_offsets, device_bytes) = place(&draft.device_blocks)
+            .ok_or_else(|| Error::no_memory("the activations' size is beyond the address space"))?;
+        self.limits.check(arena_bytes.saturating_add(device_bytes))?;
+        let settle = |place: &mut Place| match *place {
+            Place::Arena(block) => *place = homes[block].clone().unwrap_or(Place::Arena(offsets[block])),
+            Place::Device(block) => *place = Place::Device(device_offsets[block]),
+            _ => {}
         };
         let mut tables = (0, 0);
         for step in &mut draft.steps {
-            step.tables = tables;
-            tables = (tables.0 + step.inputs.len(), tables.1 + step.outputs.len());
+            if step.work.cpu().is_some() {
+                step.tables = tables;
+                tables = (tables.0 + step.inputs.len(), tables.1 + step.outputs.len());
+            }
             let inputs = step.inputs.iter_mut().flatten();
             inputs.chain(&mut step.outputs).for_each(|l| settle(&mut l.place));
-            step.shared.0 = offsets[step.shared.0];
+            step.shared.0 =
+                if step.work.cpu().is_some() { offsets[step.shared.0] } else { device_offsets[step.shared.0] };
         }
         draft.states.iter_mut().flatten().for_each(|s| settle(&mut s.place));
         if end != End::Done {
             // What was not kept is not needed any more, and the arena is the next segment's.
-            let gone = |s: &Known| matches!(s.place, Place::Arena(_));
+            let gone = |s: &Known| matches!(s.place, Place::Arena(_) | Place::Device(_));
             draft.states.iter_mut().filter(|s| s.as_ref().is_some_and(gone)).for_each(|s| *s = None);
+            draft.states.iter_mut().flatten().for_each(|s| s.copies.clear());
         }
         let mut outputs = outputs;
         outputs.iter_mut().for_each(|l| settle(&mut l.place));
         let phases = phases(&draft.steps);
+        static SEGMENTS: AtomicU64 = AtomicU64::new(0);
         Ok(Segment {
+            id: SEGMENTS.fetch_add(1, Ordering::Relaxed),
             parallel: phases.iter().any(|p| p.grid.parts() > 1),
+            stretches: stretches(&draft.steps, &phases),
             phases,
             arena_bytes,
             live_bytes: live_bytes(&blocks),
-            scratch_bytes: draft.steps.iter().map(|s| s.kernel.scratch_bytes()).max().unwrap_or(0),
+            device_bytes,
+            staging_bytes: draft.staging_bytes,
+            scratch_bytes: draft.steps.iter().filter_map(|s| Some(s.work.cpu()?.scratch_bytes())).max().unwrap_or(0),
             steps: draft.steps,
             kept,
             outputs,
@@ -279,7 +312,7 @@ impl Resolver<'_> {
 }
 
 impl Draft {
-    fn known(&self, id: ValueId) -> Result<&Known> {
+    pub(super) fn known(&self, id: ValueId) -> Result<&Known> {
         let missing = || Error::internal(format!("value %{} is read before it is written", id.0));
         self.states.get(id.0 as usize).and_then(Option::as_ref).ok_or_else(missing)
     }
@@ -289,11 +322,11 @@ impl Draft {
     }
 
     fn set(&mut self, id: ValueId, ty: TensorType, place: Place) {
-        self.states[id.0 as usize] = Some(Known { ty, place });
+        self.states[id.0 as usize] = Some(Known::new(ty, place));
     }
 
     /// A new block, which is nobody's.
-    fn block(&mut self, len: usize) -> Place {
+    pub(super) fn block(&mut self, len: usize) -> Place {
         self.blocks.push(Block { len, first: usize::MAX, last: 0 });
         Place::Arena(self.blocks.len() - 1)
     }
@@ -301,14 +334,33 @@ impl Draft {
     /// Finds from when to when each block is used; one that no step uses takes no room.
     fn measure(&mut self) {
         for (at, step) in self.steps.iter().enumerate() {
-            let places = step.inputs.iter().flatten().chain(&step.outputs).map(|l| &l.place);
-            let blocks = places.filter_map(|place| if let Place::Arena(block) = place { Some(*block) } else { None });
-            for block in blocks.chain([step.shared.0]) {
-                let block = &mut self.blocks[block];
-                (block.first, block.last) = (block.first.min(at), at);
+            let used = |block: &mut Block| (block.first, block.last) = (block.first.min(at), at);
+            for location in step.inputs.iter().flatten().chain(&step.outputs) {
+                match location.place {
+                    Place::Arena(block) => used(&mut self.blocks[block]),
+                    Place::Device(block) => used(&mut self.device_blocks[block]),
+                    _ => {}
+                }
+            }
+            match step.work.cpu() {
+                Some(_) => used(&mut self.blocks[step.shared.0]),
+                None => used(&mut self.device_blocks[step.shared.0]),
             }
         }
-        self.blocks.iter_mut().filter(|block| block.first > block.last).for_each(|block| block.len = 0);
+        let blocks = self.blocks.iter_mut().chain(&mut self.device_blocks);
+        blocks.filter(|block| block.first > block.last).for_each(|block| block.len = 0);
+    }
+}
+
+impl Known {
+    /// The same bytes as a tensor of another shape.
+    fn viewed(&self, ty: &TensorType, info: TensorInfo) -> Known {
+        let copy = |at: &Location| {
+            let info = TensorInfo { dtype: at.info.dtype, ..info };
+            Location::whole(at.place.clone(), info, at.len)
+        };
+        let copies = self.copies.iter().map(copy).collect();
+        Known { ty: ty.clone(), place: self.place.clone(), stored: self.stored, copies }
     }
 }
 
@@ -340,21 +392,38 @@ fn known_value(ty: &TensorType) -> Option<Blob> {
     buffer.ok().map(Blob::new)
 }
 
-/// Runs a step whose inputs are all constants.
-fn evaluate(step: &Step, infos: &[TensorInfo]) -> Result<Vec<Tensor>> {
-    let operands = step.inputs.iter().map(|l| l.as_ref().map(|l| operand(l, Layout::RowMajor)));
+/// Runs a kernel whose inputs are all constants.
+fn evaluate(kernel: &dyn Kernel, inputs: &[Option<Location>], infos: &[TensorInfo]) -> Result<Vec<Tensor>> {
+    let operands = inputs.iter().map(|l| l.as_ref().map(|l| operand(l, Layout::RowMajor)));
     let views: Vec<Option<View<'_>>> = operands.map(|o| o.and_then(|o| o.data)).collect();
-    execute(&*step.kernel, &views, infos)
+    execute(kernel, &views, infos)
 }
 
-/// The phases of all steps; two single-part phases in a row run on the same thread, which waits for nobody between them.
+/// The phases of all steps on the processor; two single-part phases in a row run on the same thread, which waits for nobody
+/// between them.
 fn phases(steps: &[Step]) -> Vec<PhaseOf> {
     let mut out: Vec<PhaseOf> = vec![];
-    for (i, step) in steps.iter().enumerate() {
-        for (phase, grid) in step.kernel.phases().into_iter().enumerate() {
+    for (i, kernel) in steps.iter().enumerate().filter_map(|(i, step)| Some((i, step.work.cpu()?))) {
+        for (phase, grid) in kernel.phases().into_iter().enumerate() {
             let waits = out.last().is_some_and(|p| p.grid.parts() > 1 || grid.parts() > 1);
             out.push(PhaseOf { step: i, phase, grid, waits });
         }
+    }
+    out
+}
+
+/// The steps by where they run.
+fn stretches(steps: &[Step], phases: &[PhaseOf]) -> Vec<Stretch> {
+    let mut out = vec![];
+    let mut first = 0;
+    for run in steps.chunk_by(|a, b| a.work.cpu().is_some() == b.work.cpu().is_some()) {
+        let steps = first..first + run.len();
+        let phase = |step: usize| phases.partition_point(|p| p.step < step);
+        out.push(match run[0].work.cpu() {
+            Some(_) => Stretch::Cpu(phase(steps.start)..phase(steps.end)),
+            None => Stretch::Cuda(steps.clone()),
+        });
+        first = steps.end;
     }
     out
 }

@@ -38,9 +38,21 @@ impl Runtime {
     }
 }
 
+/// Where a session runs its model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceId {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The GPU with this number, as the CUDA driver counts, for all operators that it has kernels for.
+    Cuda(i32),
+}
+
 /// How a session runs its model.
 #[derive(Clone)]
 pub struct SessionOptions {
+    /// Where.
+    pub device: DeviceId,
     /// Threads to use; None starts a runtime of this session's own.
     pub runtime: Option<Arc<Runtime>>,
     /// Threads of the session's own runtime; 0 means all cores that the process may use.
@@ -55,7 +67,7 @@ pub struct SessionOptions {
 impl Default for SessionOptions {
     fn default() -> Self {
         let max_memory = Limits::default().max_memory;
-        SessionOptions { runtime: None, threads: 0, max_memory, max_contexts: 8 }
+        SessionOptions { device: DeviceId::Cpu, runtime: None, threads: 0, max_memory, max_contexts: 8 }
     }
 }
 
@@ -85,7 +97,7 @@ impl Session {
     /// Prepares a model.
     ///
     /// # Errors
-    /// `Unsupported` if an operator cannot run on this device; `INFER_ISA` names an instruction set that the CPU lacks;
+    /// `Device` if the device cannot be used; the message says why. `INFER_ISA` names an instruction set that the CPU lacks;
     /// threads cannot be started.
     pub fn new(model: &Arc<Model>, options: &SessionOptions) -> Result<Arc<Session>> {
         let isa = Isa::from_env()?;
@@ -95,6 +107,7 @@ impl Session {
         };
         let limits = Limits { max_memory: options.max_memory };
         let prepared = Prepared::new(model.program.clone(), isa, limits, model.derived.clone());
+        let prepared = on_device(prepared, options.device)?;
         let (model, max_contexts) = (model.clone(), options.max_contexts);
         Ok(Arc::new(Session { model, runtime, prepared, max_contexts, idle: Mutex::default() }))
     }
@@ -210,6 +223,22 @@ impl Session {
     fn about(&self, what: &str, index: usize, e: Error) -> Error {
         let ports = if what == "input" { self.model.inputs() } else { self.model.outputs() };
         e.context(format!("{what} {index} '{}'", ports.get(index).map_or("", |p| &p.name)))
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn on_device(prepared: Prepared, device: DeviceId) -> Result<Prepared> {
+    match device {
+        DeviceId::Cpu => Ok(prepared),
+        DeviceId::Cuda(ordinal) => prepared.on(&crate::cuda::Device::open(ordinal)?),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_device(prepared: Prepared, device: DeviceId) -> Result<Prepared> {
+    match device {
+        DeviceId::Cpu => Ok(prepared),
+        DeviceId::Cuda(_) => Err(Error::device("CUDA is not part of this build of the library")),
     }
 }
 

@@ -1,0 +1,228 @@
+//! Stretches of a run on a GPU: copies and launches are put into the context's stream, and waited for where the host needs a
+//! result. What has run before with the same addresses is captured the second time, and started with one call from then on.
+#![allow(unsafe_code, reason = "copies between a context's own memory and the GPU's")]
+
+use super::segment::{result, view};
+use super::{Executor, Source, Workspace};
+use crate::cuda::{Address, Args, Device, Event, Graph, Memory, Pinned, Stream};
+use crate::error::{Error, Result};
+use crate::graph::GraphId;
+use crate::plan::{Location, Place, Segment, Step, Work};
+use crate::tensor::OutView;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most stretches of which a context remembers that they have run, or what was captured of them.
+const STRETCHES: usize = 32;
+
+/// Puts the name of a step's node into an error.
+type About<'a> = &'a dyn Fn(&Step, Error) -> Error;
+
+/// What a context has for its GPU.
+pub struct DeviceSpace {
+    stream: Arc<Stream>,
+    /// Whether to wait for each step, so that a fault of a kernel is found where it happens.
+    blocking: bool,
+    arena: Option<Memory>,
+    staging: Option<Pinned>,
+    /// Stretches that have run, the least recent first.
+    seen: Vec<Seen>,
+    /// Operands of the step that is put into the stream.
+    inputs: Vec<Address>,
+    outputs: Vec<Address>,
+}
+
+/// A stretch that has run with the arena and staging memory that are there now.
+struct Seen {
+    segment: u64,
+    first: usize,
+    captured: Option<Graph>,
+}
+
+impl DeviceSpace {
+    fn new(device: &Arc<Device>) -> Result<DeviceSpace> {
+        let stream = Arc::new(Stream::new(device)?);
+        let (seen, inputs, outputs) = (vec![], vec![], vec![]);
+        let blocking = std::env::var_os("INFER_CUDA_BLOCKING").is_some_and(|v| v != "0");
+        Ok(DeviceSpace { stream, blocking, arena: None, staging: None, seen, inputs, outputs })
+    }
+
+    /// Makes room for a segment. What was captured with other addresses is forgotten.
+    fn reserve(&mut self, segment: &Segment) -> Result<()> {
+        if self.arena.as_ref().is_none_or(|arena| arena.len() < segment.device_bytes) {
+            self.seen.clear();
+            // The old memory goes first: both together may not fit.
+            self.arena = None;
+            self.arena = Some(Memory::new(&self.stream, segment.device_bytes)?);
+        }
+        if self.staging.as_ref().is_none_or(|staging| staging.len() < segment.staging_bytes) {
+            self.seen.clear();
+            self.staging = None;
+            self.staging = Some(Pinned::zeroed(self.stream.device(), segment.staging_bytes)?);
+        }
+        Ok(())
+    }
+
+    /// Bytes of pinned memory and of the GPU's.
+    pub fn bytes(&self) -> usize {
+        self.arena.as_ref().map_or(0, Memory::len) + self.staging.as_ref().map_or(0, |staging| staging.len())
+    }
+
+    fn address(&self, location: &Location) -> Result<Address> {
+        let arena = self.arena.as_ref().map_or(Address::default(), Memory::address);
+        match &location.place {
+            Place::Weights(memory) => Ok(memory.address().offset(location.offset)),
+            Place::Device(offset) => Ok(arena.offset(offset + location.offset)),
+            _ => Err(Error::internal("an operand of the GPU is in the host's memory")),
+        }
+    }
+
+    /// Puts one step into the stream.
+    fn enqueue(&mut self, step: &Step) -> Result<()> {
+        match &step.work {
+            Work::Cpu(_) => Err(Error::internal("a step of the processor among those of the GPU")),
+            Work::Cuda(kernel) => {
+                let (mut inputs, mut outputs) = (std::mem::take(&mut self.inputs), std::mem::take(&mut self.outputs));
+                inputs.clear();
+                outputs.clear();
+                for input in &step.inputs {
+                    inputs.push(input.as_ref().map_or(Ok(Address::default()), |at| self.address(at))?);
+                }
+                for output in &step.outputs {
+                    outputs.push(self.address(output)?);
+                }
+                let arena = self.arena.as_ref().map_or(Address::default(), Memory::address);
+                let args = Args { inputs: &inputs, outputs: &outputs, workspace: arena.offset(step.shared.0) };
+                let result = kernel.enqueue(&self.stream, &args);
+                (self.inputs, self.outputs) = (inputs, outputs);
+                result
+            }
+            Work::Upload(offset) => {
+                let (address, len) = (self.address(&step.outputs[0])?, step.outputs[0].len);
+                let staged = self.staged(*offset, len).as_ptr();
+                // SAFETY: both are that long; the staging memory is written again only after the stream was waited for.
+                unsafe { self.stream.write(address, staged, len) }
+            }
+            Work::Download(offset) => {
+                let from = step.inputs[0].as_ref().ok_or_else(|| Error::internal("a copy of nothing"))?;
+                let (address, len) = (self.address(from)?, step.outputs[0].len);
+                let staged = self.staged(*offset, len).as_mut_ptr();
+                // SAFETY: both are that long; the staging memory is read only after the stream was waited for.
+                unsafe { self.stream.read(staged, address, len) }
+            }
+        }
+    }
+
+    fn staged(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        &mut self.staging.as_mut().expect("staging memory is reserved")[offset..offset + len]
+    }
+
+    /// Puts steps into the stream, one after another; `about` names the one that fails.
+    fn enqueue_all(&mut self, steps: &[Step], about: About<'_>) -> Result<()> {
+        steps.iter().try_for_each(|step| {
+            self.enqueue(step).map_err(|e| about(step, e))?;
+            if self.blocking { self.stream.synchronize().map_err(|e| about(step, e)) } else { Ok(()) }
+        })
+    }
+
+    /// Puts a stretch into the stream: step by step the first time, captured the second time, with one call from then on.
+    fn start(&mut self, segment: &Segment, range: Range<usize>, about: About<'_>) -> Result<()> {
+        let steps = &segment.steps[range.clone()];
+        if self.blocking {
+            return self.enqueue_all(steps, about);
+        }
+        let Some(at) = self.seen.iter().position(|s| s.segment == segment.id && s.first == range.start) else {
+            self.enqueue_all(steps, about)?;
+            if self.seen.len() == STRETCHES {
+                self.seen.remove(0);
+            }
+            self.seen.push(Seen { segment: segment.id, first: range.start, captured: None });
+            return Ok(());
+        };
+        let mut seen = self.seen.remove(at);
+        if seen.captured.is_none() {
+            let stream = self.stream.clone();
+            seen.captured = Some(stream.capture(|| self.enqueue_all(steps, about))?);
+        }
+        let launched = seen.captured.as_ref().map_or(Ok(()), |graph| graph.launch(&self.stream));
+        self.seen.push(seen);
+        launched
+    }
+
+    /// As [`DeviceSpace::start`], with the time that each step takes.
+    fn start_timed(&mut self, steps: &[Step], about: About<'_>) -> Result<Vec<Duration>> {
+        let event = |space: &DeviceSpace| {
+            let event = Event::new(space.stream.device())?;
+            event.record(&space.stream).map(|()| event)
+        };
+        let mut events = vec![event(self)?];
+        for step in steps {
+            self.enqueue(step).map_err(|e| about(step, e))?;
+            events.push(event(self)?);
+        }
+        self.stream.synchronize()?;
+        events.windows(2).map(|pair| pair[1].since(&pair[0])).collect()
+    }
+}
+
+impl Executor<'_> {
+    /// Runs a stretch of steps on the GPU; waits for it if the host needs a result of it.
+    pub(super) fn launch(
+        &self,
+        graph: GraphId,
+        segment: &Segment,
+        range: Range<usize>,
+        workspace: &mut Workspace,
+        inputs: &[Source<'_>],
+        outputs: &[OutView<'static>],
+    ) -> Result<()> {
+        self.control.check()?;
+        let cuda = self.prepared.cuda.as_ref().ok_or_else(|| Error::internal("a step of a GPU, and no GPU"))?;
+        let mut space = match workspace.device.take() {
+            Some(space) => space,
+            None => DeviceSpace::new(cuda.weights.device())?,
+        };
+        let nodes = &self.prepared.program.graphs[graph.0 as usize].nodes;
+        let about = |step: &Step, e: Error| e.at_node(&nodes[step.node].name, nodes[step.node].kind.name());
+        let result = self.launch_in(&mut space, (segment, range, &about), workspace, inputs, outputs);
+        workspace.device = Some(space);
+        result
+    }
+
+    fn launch_in(
+        &self,
+        space: &mut DeviceSpace,
+        (segment, range, about): (&Segment, Range<usize>, About<'_>),
+        workspace: &mut Workspace,
+        inputs: &[Source<'_>],
+        outputs: &[OutView<'static>],
+    ) -> Result<()> {
+        space.reserve(segment)?;
+        let steps = &segment.steps[range.clone()];
+        for step in steps {
+            if let (Work::Upload(offset), Some(from)) = (&step.work, &step.inputs[0]) {
+                let bytes = view(from, workspace, inputs, outputs).bytes();
+                space.staged(*offset, bytes.len()).copy_from_slice(bytes);
+            }
+        }
+        match self.control.profile {
+            None => space.start(segment, range, about)?,
+            Some(profile) => {
+                let times = space.start_timed(steps, about)?;
+                range.zip(times).for_each(|(step, time)| profile.step(step, time));
+            }
+        }
+        // The next upload writes to the staging memory, and what is downloaded is read from it.
+        space.stream.synchronize()?;
+        for step in steps {
+            if let Work::Download(offset) = &step.work {
+                let to = result(&step.outputs[0], workspace, outputs);
+                let staged = space.staged(*offset, to.byte_len());
+                // SAFETY: the plan gives the copy a result of that many bytes, which nothing else uses now.
+                unsafe { std::ptr::copy_nonoverlapping(staged.as_ptr(), to.as_ptr(), staged.len()) }
+            }
+        }
+        Ok(())
+    }
+}

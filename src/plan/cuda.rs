@@ -1,0 +1,176 @@
+//! Which steps run on a GPU, and the copies between its memory and the host's that follow from that.
+//!
+//! A node runs on the GPU if its operator has a kernel for its operands there. What is computed from integers alone that are in
+//! the host's memory stays there: such nodes work out shapes and positions. A value is copied when the first step needs it
+//! where it is not, and then is in both memories until the segment ends; what outlives the segment goes to the host's.
+
+use super::memory::Block;
+use super::resolve::{Draft, Resolver};
+use super::{End, Location, Place, Step, Work};
+use crate::cuda::Weights;
+use crate::error::{Error, Result};
+use crate::graph::{Node, ValueId};
+use crate::ops::{CudaKernel, Op, Operand, Prepare, PrepareCuda, TensorInfo};
+use crate::tensor::{Buffer, Layout, TensorType, View};
+
+/// A GPU as plans see it.
+pub struct Cuda {
+    /// The model's constants in its memory.
+    pub weights: Weights,
+}
+
+impl Resolver<'_> {
+    /// Adds the step of a node if it runs on the GPU; tells whether it does.
+    pub(super) fn cuda_step(
+        &self,
+        draft: &mut Draft,
+        index: usize,
+        op: &Op,
+        types: &[TensorType],
+        infos: &[TensorInfo],
+    ) -> Result<bool> {
+        let (Some(cuda), node) = (self.cuda, &self.graph.nodes[index]) else { return Ok(false) };
+        if self.belongs_to_host(draft, node, infos)? {
+            return Ok(false);
+        }
+        let Some(kernel) = self.cuda_kernel(draft, node, op, infos, cuda)? else { return Ok(false) };
+        let mut inputs = vec![];
+        for id in &node.inputs {
+            inputs.push(id.map(|id| self.on_device(draft, id, index, cuda)).transpose()?);
+        }
+        let mut outputs = vec![];
+        for ((&id, ty), info) in node.outputs.iter().zip(types).zip(infos) {
+            let at = draft.device_block(*info)?;
+            draft.states[id.0 as usize] = Some(super::Known::new(ty.clone(), at.place.clone()));
+            outputs.push(at);
+        }
+        draft.device_step(index, Work::Cuda(kernel), inputs, outputs);
+        Ok(true)
+    }
+
+    /// Whether a node has nothing to do with the GPU: all its inputs are constants, or all its operands are integers that are
+    /// in the host's memory.
+    fn belongs_to_host(&self, draft: &Draft, node: &Node, outputs: &[TensorInfo]) -> Result<bool> {
+        let mut constant = true;
+        let mut integers = outputs.iter().all(|info| !info.dtype.is_float());
+        for id in node.inputs.iter().flatten() {
+            let state = draft.known(*id)?;
+            constant &= matches!(state.place, Place::Constant(_));
+            integers &= !state.ty.dtype.is_float() && !state.place.is_device();
+        }
+        Ok(constant || integers)
+    }
+
+    fn cuda_kernel(
+        &self,
+        draft: &Draft,
+        node: &Node,
+        op: &Op,
+        outputs: &[TensorInfo],
+        cuda: &Cuda,
+    ) -> Result<Option<CudaKernel>> {
+        let locate = |id: &Option<ValueId>| id.map(|id| self.location(draft, id)).transpose();
+        let locations = node.inputs.iter().map(locate).collect::<Result<Vec<_>>>()?;
+        let places = node.inputs.iter().zip(&locations);
+        let inputs: Vec<Option<Operand<'_>>> =
+            places.map(|(id, at)| Some(self.cuda_operand((*id)?, at.as_ref()?))).collect();
+        let operands = Prepare { isa: self.isa, inputs: &inputs, outputs, derived: self.derived };
+        op.prepare_cuda(&PrepareCuda { device: cuda.weights.device(), operands: &operands })
+    }
+
+    /// What kernels are told of an input: it is row-major on the GPU.
+    fn cuda_operand<'l>(&self, id: ValueId, at: &'l Location) -> Operand<'l> {
+        let data = match &at.place {
+            Place::Constant(data) if self.layout(id) == Layout::RowMajor => Some(View::new(data, at.info.dtype)),
+            _ => None,
+        };
+        Operand { info: at.info, data, layout: Layout::RowMajor }
+    }
+
+    /// Where a value is in the GPU's memory, to which it is copied now if it is not there.
+    fn on_device(&self, draft: &mut Draft, id: ValueId, node: usize, cuda: &Cuda) -> Result<Location> {
+        let from = self.location(draft, id)?;
+        let copies = &draft.known(id)?.copies;
+        if let Some(found) = [&from].into_iter().chain(copies).find(|at| at.place.is_device()) {
+            return Ok(found.clone());
+        }
+        let to = match &from.place {
+            Place::Constant(data) => {
+                let form = (from.info.dtype, &from.info.dims, self.layout(id));
+                // What is not the model's comes and goes with the segment.
+                let kept = self.graph.value(id).constant.is_some();
+                let memory = cuda.weights.upload(data, form, from.info.dtype, kept)?;
+                let len = memory.len();
+                Location::whole(Place::Weights(memory), from.info, len)
+            }
+            _ => {
+                let to = draft.device_block(from.info)?;
+                let staging = draft.stage(to.len);
+                draft.device_step(node, Work::Upload(staging), vec![Some(from)], vec![to.clone()]);
+                to
+            }
+        };
+        draft.add_copy(id, to.clone());
+        Ok(to)
+    }
+
+    /// Where a value is in the host's memory, to which it is copied now if it is not there.
+    pub(super) fn on_host(&self, draft: &mut Draft, id: ValueId, node: usize) -> Result<Location> {
+        let from = self.location(draft, id)?;
+        let copies = &draft.known(id)?.copies;
+        if let Some(found) = [&from].into_iter().chain(copies).find(|at| !at.place.is_device()) {
+            return Ok(found.clone());
+        }
+        let len = from.info.byte_len()?;
+        let to = Location::whole(draft.block(len), from.info, len);
+        let staging = draft.stage(len);
+        draft.device_step(node, Work::Download(staging), vec![Some(from)], vec![to.clone()]);
+        draft.add_copy(id, to.clone());
+        Ok(to)
+    }
+
+    /// Brings to the host's memory what is needed after the segment.
+    pub(super) fn bring_home(&self, draft: &mut Draft, next_node: usize, end: &End) -> Result<()> {
+        let later = self.graph.nodes[next_node..].iter().flat_map(|n| n.inputs.iter().flatten());
+        let later = later.filter(|_| *end != End::Done).chain(&self.graph.outputs);
+        for &id in later {
+            let on_device = |s: &super::Known| s.place.is_device();
+            if draft.states[id.0 as usize].as_ref().is_some_and(on_device) {
+                let home = self.on_host(draft, id, next_node.saturating_sub(1))?;
+                let state = draft.states[id.0 as usize].as_mut().ok_or_else(|| Error::internal("a value is gone"))?;
+                (state.place, state.stored) = (home.place, home.info.dtype);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Draft {
+    /// A new block of the GPU's memory for a tensor.
+    fn device_block(&mut self, info: TensorInfo) -> Result<Location> {
+        let len = info.byte_len()?;
+        self.device_blocks.push(Block { len, first: usize::MAX, last: 0 });
+        Ok(Location::whole(Place::Device(self.device_blocks.len() - 1), info, len))
+    }
+
+    /// Adds a step on the GPU, or between it and the host.
+    fn device_step(&mut self, node: usize, work: Work, inputs: Vec<Option<Location>>, outputs: Vec<Location>) {
+        let len = if let Work::Cuda(kernel) = &work { kernel.workspace_bytes() } else { 0 };
+        let shared = (self.device_blocks.len(), len);
+        self.device_blocks.push(Block { len, first: usize::MAX, last: 0 });
+        self.steps.push(Step { node, fused: None, work, inputs, outputs, shared, tables: (0, 0) });
+    }
+
+    /// The offset of so many more bytes of pinned memory.
+    fn stage(&mut self, len: usize) -> usize {
+        let offset = self.staging_bytes;
+        self.staging_bytes = offset.saturating_add(len.next_multiple_of(Buffer::ALIGN));
+        offset
+    }
+
+    fn add_copy(&mut self, id: ValueId, at: Location) {
+        if let Some(state) = &mut self.states[id.0 as usize] {
+            state.copies.push(at);
+        }
+    }
+}
