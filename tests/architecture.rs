@@ -28,6 +28,7 @@ const UNSAFE: &[&str] = &[
     "src/model/mmap.rs",
     "src/tensor/view.rs",
     "src/tensor/buffer.rs",
+    "src/exec/cuda.rs",
     "src/exec/segment.rs",
     "src/ops/centered.rs",
     "src/ops/widen.rs",

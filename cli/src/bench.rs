@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use infer::error::{Error, Result};
 use infer::exec::{Control, Profile};
 use infer::ops::TensorInfo;
-use infer::session::{Context, Input, Model, OpenOptions, Output, Session, SessionOptions};
+use infer::session::{Context, Input, Model, OpenOptions, Output, Session};
 use infer::tensor::{Buffer, DType};
 use serde_json::json;
 
+use crate::device::DeviceArguments;
 use crate::output;
 use crate::profile::{self, Report};
 use crate::shapes::{self, ShapeArgument};
@@ -26,6 +27,8 @@ pub struct Arguments {
     /// Threads that work on it; 0 = one for each core
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// How long to measure
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
@@ -107,7 +110,7 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
     let start = Instant::now();
     let milliseconds = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
     let model = Model::open(&arguments.model, &OpenOptions::default())?;
-    let session = Session::new(&model, &SessionOptions { threads: arguments.threads, ..SessionOptions::default() })?;
+    let session = Session::new(&model, &arguments.device.options(arguments.threads))?;
     let load = milliseconds(start);
 
     let infos = shapes::inputs(&model, &arguments.shape)?;

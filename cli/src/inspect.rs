@@ -8,21 +8,26 @@ use infer::error::Result;
 use infer::graph::Program;
 use infer::model::{self, Header, MAJOR, Mode};
 use infer::ops::TensorInfo;
-use infer::session::{Model, OpenOptions, Port, PortDim, Session, SessionOptions};
+use infer::session::{Model, OpenOptions, PlacedStep, Port, PortDim, Session};
 use serde_json::{Value, json};
 
+use crate::device::DeviceArguments;
 use crate::output;
 use crate::shapes::{self, ShapeArgument};
 
 /// Show what is in a model file: inputs, outputs, operators, sizes, memory
 #[derive(clap::Args)]
-#[command(after_help = "Example: infer inspect resnet50.infer --shape image=8x3x224x224")]
+#[command(after_help = "Examples:
+  infer inspect resnet50.infer --shape image=8x3x224x224
+  infer inspect resnet50.infer --device cuda")]
 pub struct Arguments {
     /// The model file
     model: PathBuf,
     /// Plan memory for an input of these extents, where the model leaves them open (otherwise 1)
     #[arg(long, value_name = "[NAME=]1x3x224x224", value_parser = shapes::shape)]
     shape: Vec<ShapeArgument>,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Also every constant and node, in execution order
     #[arg(long, conflicts_with = "json")]
     graph: bool,
@@ -42,6 +47,8 @@ struct Report {
     parameters: (u64, u64),
     /// Extents, bytes of activations and workspace, and the least that any plan would need; or why there is no plan.
     memory: Result<(Vec<TensorInfo>, usize, usize)>,
+    /// The steps of a run on a device other than the processor.
+    placement: Option<Vec<PlacedStep>>,
 }
 
 /// Runs the command.
@@ -60,16 +67,20 @@ fn report(arguments: &Arguments) -> Result<Report> {
     let header = Header::read(&file).map_err(|e| e.context(&path))?;
     let model = Model::open_bytes(&file, &OpenOptions::default()).map_err(|e| e.context(&path))?;
     let (operators, parameters) = (operators(model.program()), parameters(model.program()));
+    let session = Session::new(&model, &arguments.device.options(1))?;
     let memory = shapes::inputs(&model, &arguments.shape).and_then(|inputs| {
-        let session = Session::new(&model, &SessionOptions { threads: 1, ..SessionOptions::default() })?;
         let (planned, least) = session.memory(&inputs)?;
         Ok((inputs, planned, least))
     });
     // Without a wish of the caller's it is no failure that there is no plan.
-    if !arguments.shape.is_empty() {
+    if !arguments.shape.is_empty() || arguments.device.is_device() {
         memory.as_ref().map_err(Clone::clone)?;
     }
-    Ok(Report { path, header, model, operators, parameters, memory })
+    let placement = match &memory {
+        Ok((inputs, ..)) if arguments.device.is_device() => Some(session.placement(inputs)?),
+        _ => None,
+    };
+    Ok(Report { path, header, model, operators, parameters, memory, placement })
 }
 
 fn operators(program: &Program) -> Vec<(&'static str, usize)> {
@@ -130,6 +141,14 @@ impl Report {
         let total: usize = self.operators.iter().map(|(_, count)| count).sum();
         let each: Vec<_> = self.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
         line("operations", &format!("{total}: {}", each.join(", ")));
+        if let Some(steps) = &self.placement {
+            line("steps", &placement_summary(steps));
+            for (number, step) in steps.iter().enumerate() {
+                let bytes = output::bytes(step.bytes as u64);
+                let _ =
+                    writeln!(text, "{number:5}  {:<9} {:<18} {bytes:>10}  {}", step.place, step.operator, step.node);
+            }
+        }
         text
     }
 
@@ -159,9 +178,21 @@ impl Report {
             "metadata": self.model.metadata().iter().map(|(k, v)| (k.clone(), json!(v))).collect::<serde_json::Map<_, _>>(),
             "parameters": {"count": self.parameters.0, "bytes": self.parameters.1},
             "memory": memory,
+            "steps": self.placement.as_ref().map(|steps| steps.iter().map(step_json).collect::<Vec<_>>()),
             "operations": self.operators.iter().map(|(name, n)| ((*name).to_owned(), json!(n))).collect::<serde_json::Map<_, _>>(),
         })
     }
+}
+
+/// How many steps are where.
+fn placement_summary(steps: &[PlacedStep]) -> String {
+    let count = |place: &str| steps.iter().filter(|step| step.place == place).count();
+    let each = ["cuda", "cpu", "to cuda", "from cuda"].map(|place| format!("{} {place}", count(place)));
+    format!("{} until the shapes of what follows depend on data: {}", steps.len(), each.join(", "))
+}
+
+fn step_json(step: &PlacedStep) -> Value {
+    json!({"place": step.place, "operator": step.operator, "node": step.node, "bytes": step.bytes})
 }
 
 fn extents(port: &Port) -> String {

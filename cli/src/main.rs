@@ -3,6 +3,7 @@
 
 mod bench;
 mod convert;
+mod device;
 mod image;
 mod inspect;
 mod npy;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use infer::error::{Error, Result};
 use infer::exec::Control;
 use infer::ops::TensorInfo;
-use infer::session::{Input, Model, OpenOptions, Output, Session, SessionOptions};
+use infer::session::{Input, Model, OpenOptions, Output, Session};
 use infer::tensor::{DType, Element, View};
 
+use crate::device::DeviceArguments;
 use crate::image::Pixels;
 use crate::shapes::{self, ShapeArgument};
 use crate::tensor::{self, Tensor};
@@ -45,6 +46,8 @@ pub struct Arguments {
     /// Threads that work on it; 0 = one for each core
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 #[derive(Clone, Debug)]
@@ -65,7 +68,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for file in arguments.output.iter().filter(|file| !is_archive(&file.path)) {
         shapes::find(model.outputs(), file.name.as_deref(), "--output")?;
     }
-    let session = Session::new(&model, &SessionOptions { threads: arguments.threads, ..SessionOptions::default() })?;
+    let session = Session::new(&model, &arguments.device.options(arguments.threads))?;
     let outputs = run_once(&session, &inputs)?;
     if arguments.output.is_empty() {
         let text: String = outputs.iter().map(|(name, tensor)| summary(name, tensor)).collect();

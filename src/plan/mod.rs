@@ -111,6 +111,19 @@ impl Work {
         }
     }
 
+    /// `cpu` or `cuda`; of a copy, `to cuda` or `from cuda`.
+    pub fn place(&self) -> &'static str {
+        match self {
+            Work::Cpu(_) => "cpu",
+            #[cfg(feature = "cuda")]
+            Work::Cuda(_) => "cuda",
+            #[cfg(feature = "cuda")]
+            Work::Upload(_) => "to cuda",
+            #[cfg(feature = "cuda")]
+            Work::Download(_) => "from cuda",
+        }
+    }
+
     /// As [`Work::cpu`].
     pub fn cpu_mut(&mut self) -> Option<&mut Box<dyn Kernel>> {
         match self {

@@ -228,36 +228,17 @@ impl Resolver<'_> {
             .zip(&homes)
             .map(|(b, home)| if home.is_some() { Block { len: 0, ..*b } } else { *b })
             .collect();
-        let (offsets, arena_bytes) =
-            place(&blocks).ok_or_else(|| Error::no_memory("the activations' size is beyond the address space"))?;
-        let (device_offsets, device_bytes) = place(&draft.device_blocks)
-            .ok_or_else(|| Error::no_memory("the activations' size is beyond the address space"))?;
+        let too_large = || Error::no_memory("the activations' size is beyond the address space");
+        let (offsets, arena_bytes) = place(&blocks).ok_or_else(too_large)?;
+        let (device_offsets, device_bytes) = place(&draft.device_blocks).ok_or_else(too_large)?;
         self.limits.check(arena_bytes.saturating_add(device_bytes))?;
-        let settle = |place: &mut Place| match *place {
-            Place::Arena(block) => *place = homes[block].clone().unwrap_or(Place::Arena(offsets[block])),
-            Place::Device(block) => *place = Place::Device(device_offsets[block]),
-            _ => {}
-        };
-        let mut tables = (0, 0);
-        for step in &mut draft.steps {
-            if step.work.cpu().is_some() {
-                step.tables = tables;
-                tables = (tables.0 + step.inputs.len(), tables.1 + step.outputs.len());
-            }
-            let inputs = step.inputs.iter_mut().flatten();
-            inputs.chain(&mut step.outputs).for_each(|l| settle(&mut l.place));
-            step.shared.0 =
-                if step.work.cpu().is_some() { offsets[step.shared.0] } else { device_offsets[step.shared.0] };
-        }
-        draft.states.iter_mut().flatten().for_each(|s| settle(&mut s.place));
+        let placed = Placed { homes, offsets, device_offsets };
+        placed.settle(&mut draft);
         if end != End::Done {
-            // What was not kept is not needed any more, and the arena is the next segment's.
-            let gone = |s: &Known| matches!(s.place, Place::Arena(_) | Place::Device(_));
-            draft.states.iter_mut().filter(|s| s.as_ref().is_some_and(gone)).for_each(|s| *s = None);
-            draft.states.iter_mut().flatten().for_each(|s| s.copies.clear());
+            draft.forget();
         }
         let mut outputs = outputs;
-        outputs.iter_mut().for_each(|l| settle(&mut l.place));
+        outputs.iter_mut().for_each(|l| placed.settle_place(&mut l.place));
         let phases = phases(&draft.steps);
         static SEGMENTS: AtomicU64 = AtomicU64::new(0);
         Ok(Segment {
@@ -311,7 +292,51 @@ impl Resolver<'_> {
     }
 }
 
+/// Where the blocks of a draft are.
+struct Placed {
+    /// Of those that are not in the arena.
+    homes: Vec<Option<Place>>,
+    offsets: Vec<usize>,
+    device_offsets: Vec<usize>,
+}
+
+impl Placed {
+    /// Puts offsets and homes in the place of blocks.
+    fn settle(&self, draft: &mut Draft) {
+        let mut tables = (0, 0);
+        for step in &mut draft.steps {
+            let offsets = match step.work.cpu() {
+                Some(_) => {
+                    step.tables = tables;
+                    tables = (tables.0 + step.inputs.len(), tables.1 + step.outputs.len());
+                    &self.offsets
+                }
+                None => &self.device_offsets,
+            };
+            step.shared.0 = offsets[step.shared.0];
+            let inputs = step.inputs.iter_mut().flatten();
+            inputs.chain(&mut step.outputs).for_each(|l| self.settle_place(&mut l.place));
+        }
+        draft.states.iter_mut().flatten().for_each(|s| self.settle_place(&mut s.place));
+    }
+
+    fn settle_place(&self, place: &mut Place) {
+        match *place {
+            Place::Arena(block) => *place = self.homes[block].clone().unwrap_or(Place::Arena(self.offsets[block])),
+            Place::Device(block) => *place = Place::Device(self.device_offsets[block]),
+            _ => {}
+        }
+    }
+}
+
 impl Draft {
+    /// Forgets what was not kept: the arenas are the next segment's.
+    fn forget(&mut self) {
+        let gone = |s: &Known| matches!(s.place, Place::Arena(_) | Place::Device(_));
+        self.states.iter_mut().filter(|s| s.as_ref().is_some_and(gone)).for_each(|s| *s = None);
+        self.states.iter_mut().flatten().for_each(|s| s.copies.clear());
+    }
+
     pub(super) fn known(&self, id: ValueId) -> Result<&Known> {
         let missing = || Error::internal(format!("value %{} is read before it is written", id.0));
         self.states.get(id.0 as usize).and_then(Option::as_ref).ok_or_else(missing)

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::exec::{Control, Executor, Prepared, Source, Workspace};
 use crate::graph::GraphId;
 use crate::ops::TensorInfo;
-use crate::plan::{Limits, SharedSegment};
+use crate::plan::{Limits, SharedSegment, Step};
 use crate::tensor::{Bindings, Buffer, Dims};
 use io::{CallerOutputs, copy_if_needed, source};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +80,19 @@ pub struct Session {
     idle: Mutex<Vec<Memory>>,
 }
 
+/// A step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedStep {
+    /// Name of its node; of a copy, of the node that needs it.
+    pub node: String,
+    /// Operator of that node.
+    pub operator: &'static str,
+    /// `cpu` or `cuda`; of a copy, `to cuda` or `from cuda`.
+    pub place: &'static str,
+    /// Bytes that it writes.
+    pub bytes: usize,
+}
+
 /// Memory of one run at a time.
 #[derive(Default)]
 struct Memory {
@@ -134,6 +147,20 @@ impl Session {
         self.check_inputs(inputs.iter().copied())?;
         let segment = self.prepared.first(GraphId(0), inputs.iter().copied())?;
         Ok((segment.arena_bytes, segment.live_bytes))
+    }
+
+    /// The steps of a run with these inputs, in execution order, up to where shapes depend on data.
+    pub fn placement(&self, inputs: &[TensorInfo]) -> Result<Vec<PlacedStep>> {
+        self.check_inputs(inputs.iter().copied())?;
+        let segment = self.prepared.first(GraphId(0), inputs.iter().copied())?;
+        let nodes = &self.prepared.program.entry().nodes;
+        let placed = |step: &Step| PlacedStep {
+            node: nodes[step.node].name.clone(),
+            operator: nodes[step.node].kind.name(),
+            place: step.work.place(),
+            bytes: step.outputs.iter().map(|output| output.len).sum(),
+        };
+        Ok(segment.steps.iter().map(placed).collect())
     }
 
     /// Runs the model with memory from an internal pool; safe to call from any number of threads.
