@@ -106,7 +106,7 @@ impl Task {
 fn rate(task: &Task, seconds: f64) -> Result<f64> {
     let (data, mut result) = (vec![0; task.bytes], vec![0; task.bytes]);
     let mut run = || {
-        let input = Input { dtype: DType::F32, dims: task.dims, strides: None, data: &data };
+        let input = Input { dtype: DType::F32, dims: task.dims, data: &data, ..Input::default() };
         let mut outputs = [Output { data: Some(&mut result), ..Output::default() }];
         task.session.run(&[input], &mut outputs, Control::default())
     };

@@ -45,7 +45,7 @@
 #define INFER_ERROR_INIT {sizeof(infer_error), 0, 0, 0, {0}, {0}, {0}}
 #define INFER_TENSOR_INIT {sizeof(infer_tensor), 0, 0, 0, 0, 0, NULL, 0, 0, {0}, {0}, NULL}
 #define INFER_TENSOR_INFO_INIT {sizeof(infer_tensor_info), 0, 0, 0, NULL, {0}, {NULL}, {0}, {0}}
-#define INFER_RUN_OPTIONS_INIT {sizeof(infer_run_options), 0, 0, NULL}
+#define INFER_RUN_OPTIONS_INIT {sizeof(infer_run_options), 0, 0, NULL, NULL}
 
 #ifdef __cplusplus
 extern "C" {
@@ -338,14 +338,20 @@ INFER_API infer_status infer_model_metadata_get(const infer_model *model, const 
 
 /* Settings of a run */
 
+/// Flag: return as soon as the GPU's work is in the stream; outputs in the host's memory are waited for nevertheless. Until
+/// the stream has come past it, inputs and outputs in the GPU's memory must stay, and the next run of the context or session
+#define INFER_RUN_ASYNC 1 ///< waits for it. Without a stream of the caller's there is nothing to wait on, and the flag is refused.
+
 typedef struct infer_cancel infer_cancel; ///< Stops runs that are under way.
 
 /// Settings of one run; start with INFER_RUN_OPTIONS_INIT.
 typedef struct infer_run_options {
   uint32_t struct_size;       ///< sizeof(infer_run_options), as INFER_RUN_OPTIONS_INIT sets it.
-  uint32_t flags;             ///< Zero.
+  uint32_t flags;             ///< INFER_RUN_ASYNC, or 0.
   uint64_t timeout_ns;        ///< Nanoseconds after which the run ends with INFER_ERROR_CANCELLED; 0 = never.
   const infer_cancel *cancel; ///< Ends the run with INFER_ERROR_CANCELLED when it is set; NULL = none.
+  /// A cudaStream_t or CUstream of the device's primary context, into which a session on a GPU puts its work; NULL = one of
+  void *stream; ///< its own.
 } infer_run_options;
 
 /// Makes a token that is not set. Any number of runs may watch it.

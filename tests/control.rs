@@ -28,7 +28,7 @@ fn run(p: Program, inputs: &[Tensor]) -> Vec<(TensorInfo, Vec<f32>)> {
     let views: Vec<Input<'_>> = inputs
         .iter()
         .zip(&data)
-        .map(|(t, data)| Input { dtype: t.info.dtype, dims: t.info.dims, strides: None, data })
+        .map(|(t, data)| Input { dtype: t.info.dtype, dims: t.info.dims, data, ..Input::default() })
         .collect();
     let mut outputs: Vec<Output<'_>> = model.outputs().iter().map(|_| Output::default()).collect();
     session.run(&views, &mut outputs, Control::default()).unwrap();

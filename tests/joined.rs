@@ -144,7 +144,7 @@ fn run(program: Program, threads: usize, batch: usize, outputs: usize) -> (Vec<V
     let dims = Dims::new(&[batch, 20, 24, CHANNELS]);
     let numbers = (0..dims.iter().product()).map(|i: usize| (i * 29 % 83) as f32 / 40.0 - 1.0);
     let data: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
-    let input = Input { dtype: DType::F32, dims, strides: None, data: &data };
+    let input = Input { dtype: DType::F32, dims, data: &data, ..Input::default() };
     let mut made: Vec<Output<'_>> = model.outputs().iter().map(|_| Output::default()).collect();
     let profile = Profile::default();
     context.run(&[input], &mut made, Control { profile: Some(&profile), ..Control::default() }).unwrap();

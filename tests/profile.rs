@@ -34,7 +34,7 @@ fn profiled(threads: usize) -> (Vec<ProfiledStep>, Duration) {
     let session = Session::new(&model(), &SessionOptions { threads, ..Default::default() }).unwrap();
     let mut context = Context::new(&session);
     let data = vec![0x3fu8; 64 * 96 * 4];
-    let input = Input { dtype: DType::F32, dims: Dims::new(&[64, 96]), strides: None, data: &data };
+    let input = Input { dtype: DType::F32, dims: Dims::new(&[64, 96]), data: &data, ..Input::default() };
     let mut run = |profile| {
         let start = Instant::now();
         let control = Control { profile, ..Control::default() };
@@ -70,7 +70,7 @@ fn every_step_is_there_with_its_name_shapes_and_work() {
 fn a_profile_collects_the_steps_of_all_its_runs() {
     let session = Session::new(&model(), &SessionOptions::default()).unwrap();
     let (data, profile) = (vec![0; 64 * 96 * 4], Profile::default());
-    let input = Input { dtype: DType::F32, dims: Dims::new(&[64, 96]), strides: None, data: &data };
+    let input = Input { dtype: DType::F32, dims: Dims::new(&[64, 96]), data: &data, ..Input::default() };
     let control = Control { profile: Some(&profile), ..Control::default() };
     for runs in 1..3 {
         session.run(&[input], &mut [Output::default(), Output::default()], control).unwrap();

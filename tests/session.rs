@@ -47,7 +47,7 @@ fn shapes_change_from_run_to_run() {
     for batch in [1usize, 3, 0, 3] {
         let x: Vec<f32> = (0..batch * 4).map(|i| i as f32).collect();
         let data = as_bytes(&x);
-        let input = Input { dtype: DType::F32, dims: Dims::new(&[batch, 4]), strides: None, data: &data };
+        let input = Input { dtype: DType::F32, dims: Dims::new(&[batch, 4]), data: &data, ..Input::default() };
         let mut outputs = [Output::default()];
         context.run(&[input], &mut outputs, Control::default()).unwrap();
         assert_eq!(&outputs[0].info.unwrap().dims[..], &[2 * batch, 2]);
@@ -65,7 +65,13 @@ fn strided_and_misaligned_memory_is_copied() {
     data.extend(as_bytes(&[0., 4., 1., 5., 2., 6., 3., 7.]));
     let mut strides = [0; 8];
     (strides[0], strides[1]) = (1, 2);
-    let input = Input { dtype: DType::F32, dims: Dims::new(&[2, 4]), strides: Some(strides), data: &data[1..] };
+    let input = Input {
+        dtype: DType::F32,
+        dims: Dims::new(&[2, 4]),
+        strides: Some(strides),
+        data: &data[1..],
+        ..Input::default()
+    };
     let mut memory = [0u8; 33];
     let mut outputs = [Output { data: Some(&mut memory[1..]), ..Output::default() }];
     context.run(&[input], &mut outputs, Control::default()).unwrap();
@@ -78,7 +84,7 @@ fn what_does_not_fit_is_refused() {
     let model = Model::from_program(reshape_model());
     let session = Session::new(&model, &SessionOptions { threads: 1, ..Default::default() }).unwrap();
     let data = [0u8; 64];
-    let input = |dtype, dims: &[usize]| Input { dtype, dims: Dims::new(dims), strides: None, data: &data };
+    let input = |dtype, dims: &[usize]| Input { dtype, dims: Dims::new(dims), data: &data, ..Input::default() };
     let run = |inputs: &[Input<'_>], memory: &mut [u8]| {
         let mut outputs = [Output { data: Some(memory), ..Output::default() }];
         let result = session.run(inputs, &mut outputs, Control::default());

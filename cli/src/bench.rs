@@ -118,7 +118,7 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
     let inputs: Vec<Input<'_>> = infos
         .iter()
         .zip(&data)
-        .map(|(info, data)| Input { dtype: info.dtype, dims: info.dims, strides: None, data })
+        .map(|(info, data)| Input { dtype: info.dtype, dims: info.dims, data, ..Input::default() })
         .collect();
     let mut context = Context::new(&session);
     let mut results: Vec<Option<Buffer>> = model.outputs().iter().map(|_| None).collect();

@@ -117,7 +117,12 @@ fn run_once(session: &Session, inputs: &[Tensor]) -> Result<Vec<(String, Tensor)
     let input = |tensor: &'_ Tensor| tensor.info;
     let inputs: Vec<Input<'_>> = inputs
         .iter()
-        .map(|tensor| Input { dtype: input(tensor).dtype, dims: input(tensor).dims, strides: None, data: &tensor.data })
+        .map(|tensor| Input {
+            dtype: input(tensor).dtype,
+            dims: input(tensor).dims,
+            data: &tensor.data,
+            ..Input::default()
+        })
         .collect();
     let ports = session.model().outputs();
     let mut outputs: Vec<Output<'_>> = ports.iter().map(|_| Output::default()).collect();

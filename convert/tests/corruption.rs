@@ -99,8 +99,10 @@ fn open_and_run(bytes: &[u8], runtime: &Arc<Runtime>) -> Result<()> {
     let options = SessionOptions { runtime: Some(runtime.clone()), max_memory: MOST_BYTES, ..Default::default() };
     let session = Session::new(&model, &options)?;
     let Some(inputs) = model.inputs().iter().map(input).collect::<Option<Vec<_>>>() else { return Ok(()) };
-    let views: Vec<Input<'_>> =
-        inputs.iter().map(|(dtype, dims, data)| Input { dtype: *dtype, dims: *dims, strides: None, data }).collect();
+    let views: Vec<Input<'_>> = inputs
+        .iter()
+        .map(|(dtype, dims, data)| Input { dtype: *dtype, dims: *dims, data, ..Input::default() })
+        .collect();
     let mut outputs: Vec<Output<'_>> = model.outputs().iter().map(|_| Output::default()).collect();
     let control = Control { deadline: Some(Instant::now() + PATIENCE), ..Control::default() };
     session.run(&views, &mut outputs, control)

@@ -4,13 +4,13 @@ use std::array;
 use std::ops::Range;
 use std::ptr;
 
-use super::device::INFER_DEVICE_CPU;
+use super::device::{INFER_DEVICE_CPU, INFER_DEVICE_CUDA};
 use super::ffi;
 use super::sized::{self, Array};
 use super::tensor::{INFER_TENSOR_STRIDED, infer_tensor};
 use crate::error::{Error, Result, Status};
 use crate::ops::TensorInfo;
-use crate::session::{Input, Model, Output, Port};
+use crate::session::{DeviceData, Input, Model, Output, Port};
 use crate::tensor::{Buffer, DType, Dims, MAX_RANK};
 
 /// So many inputs or outputs cost no allocation.
@@ -172,15 +172,17 @@ impl infer_tensor {
 pub(super) unsafe fn input<'a>(tensor: &infer_tensor) -> Result<Input<'a>> {
     let TensorInfo { dtype, dims } = info(tensor)?;
     let strides = strides(tensor)?;
-    check_device(tensor)?;
     let len = bytes("byte_len", tensor.byte_len)?;
     let needed = TensorInfo { dtype, dims }.byte_len()?;
     if strides.is_none() && len != needed {
         return Err(Error::invalid(format!("`byte_len` is {len}; {dtype}{dims:?} has {needed} bytes")));
     }
+    if let Some(device) = device_data(tensor, len)? {
+        return Ok(Input { dtype, dims, strides, device: Some(device), ..Input::default() });
+    }
     // SAFETY: as promised by the caller.
     let data = unsafe { ffi::slice(tensor.data.cast_const().cast(), len, "data")? };
-    Ok(Input { dtype, dims, strides, data })
+    Ok(Input { dtype, dims, strides, data, device: None })
 }
 
 /// An output as the caller describes it.
@@ -189,9 +191,13 @@ pub(super) unsafe fn input<'a>(tensor: &infer_tensor) -> Result<Input<'a>> {
 /// `data` has `capacity` bytes that nobody else uses for `'a`, or is NULL; `owner` is NULL or was set by a run.
 unsafe fn output<'a>(tensor: &infer_tensor, port: &Port) -> Result<Output<'a>> {
     let strides = strides(tensor)?;
-    check_device(tensor)?;
     let capacity = bytes("capacity", tensor.capacity)?;
     if tensor.data.is_null() {
+        if tensor.device != INFER_DEVICE_CPU {
+            return Err(Error::invalid(
+                "`data` is NULL: an output in the memory of a GPU needs memory of the caller's",
+            ));
+        }
         if capacity != 0 || strides.is_some() {
             return Err(Error::invalid("`data` is NULL: then `capacity` and `flags` must be 0 as well"));
         }
@@ -205,6 +211,9 @@ unsafe fn output<'a>(tensor: &infer_tensor, port: &Port) -> Result<Output<'a>> {
         Some(_) => Some(TensorInfo { dtype: port.dtype, dims: dims(tensor)? }),
         None => None,
     };
+    if let Some(device) = device_data(tensor, capacity)? {
+        return Ok(Output { device: Some(device), expected, strides, ..Output::default() });
+    }
     // SAFETY: as promised by the caller.
     let data = unsafe { ffi::slice_mut(tensor.data.cast(), capacity, "data")? };
     Ok(Output { data: Some(data), expected, strides, ..Output::default() })
@@ -235,12 +244,13 @@ fn strides(tensor: &infer_tensor) -> Result<Option<[i64; MAX_RANK]>> {
     }
 }
 
-fn check_device(tensor: &infer_tensor) -> Result<()> {
-    if (tensor.device, tensor.device_id) == (INFER_DEVICE_CPU, 0) {
-        return Ok(());
+/// Where a tensor is in the memory of a GPU; None if it is in that of the host.
+fn device_data(tensor: &infer_tensor, len: usize) -> Result<Option<DeviceData>> {
+    match (tensor.device, tensor.device_id) {
+        (INFER_DEVICE_CPU, 0) => Ok(None),
+        (INFER_DEVICE_CUDA, ordinal @ 0..) => Ok(Some(DeviceData { ordinal, address: tensor.data.addr() as u64, len })),
+        (device, id) => Err(Error::device(format!("`device` is {device}, number {id}: there is no such device"))),
     }
-    let (device, id) = (tensor.device, tensor.device_id);
-    Err(Error::device(format!("`device` is {device}, number {id}: this session takes INFER_DEVICE_CPU, number 0")))
 }
 
 fn bytes(name: &str, len: u64) -> Result<usize> {
@@ -250,14 +260,16 @@ fn bytes(name: &str, len: u64) -> Result<usize> {
 /// Refuses memory for an output that is also an input's, or another output's.
 fn check_apart(index: usize, tensor: &infer_tensor, inputs: &[Input<'_>], outputs: &[Output<'_>]) -> Result<()> {
     let room = tensor.room();
-    let overlaps = |data: &[u8]| {
-        let other = data.as_ptr().addr()..data.as_ptr().addr() + data.len();
-        room.start.max(other.start) < room.end.min(other.end)
+    // Addresses of a GPU are none of the host's: both are in one address space.
+    let overlaps = |data: &[u8], device: Option<DeviceData>| {
+        let (start, len) = device.map_or((data.as_ptr().addr(), data.len()), |d| (d.address as usize, d.len));
+        room.start.max(start) < room.end.min(start.saturating_add(len))
     };
-    if let Some(i) = inputs.iter().position(|input| overlaps(input.data)) {
+    if let Some(i) = inputs.iter().position(|input| overlaps(input.data, input.device)) {
         return Err(Error::invalid(format!("output {index} overlaps input {i}")));
     }
-    if let Some(i) = outputs.iter().position(|output| output.data.as_ref().is_some_and(|data| overlaps(data))) {
+    let taken = |output: &Output<'_>| overlaps(output.data.as_deref().unwrap_or(&[]), output.device);
+    if let Some(i) = outputs.iter().position(taken) {
         return Err(Error::invalid(format!("output {index} overlaps output {i}")));
     }
     Ok(())

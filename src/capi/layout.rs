@@ -25,4 +25,4 @@ layout!(infer_tensor: struct_size 0, dtype 4, rank 8, flags 12, device 16, devic
     shape 48, strides 112, owner 176; 184);
 layout!(infer_tensor_info: struct_size 0, dtype 4, rank 8, reserved 12, name 16, shape 24, dim_names 88, dim_min 152,
     dim_max 216; 280);
-layout!(infer_run_options: struct_size 0, flags 4, timeout_ns 8, cancel 16; 24);
+layout!(infer_run_options: struct_size 0, flags 4, timeout_ns 8, cancel 16, stream 24; 32);

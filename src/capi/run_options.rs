@@ -1,5 +1,6 @@
 //! # Settings of a run
 
+use std::ffi::c_void;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use super::ffi;
 use super::sized::{self, Versioned};
 use super::status::infer_status;
 use crate::error::{Error, Result};
-use crate::exec::Control;
+use crate::exec::{Control, RawStream};
 
 /// Stops runs that are under way.
 pub struct infer_cancel {
@@ -21,18 +22,26 @@ pub struct infer_cancel {
 pub struct infer_run_options {
     /// sizeof(infer_run_options), as INFER_RUN_OPTIONS_INIT sets it.
     pub struct_size: u32,
-    /// Zero.
+    /// INFER_RUN_ASYNC, or 0.
     pub flags: u32,
     /// Nanoseconds after which the run ends with INFER_ERROR_CANCELLED; 0 = never.
     pub timeout_ns: u64,
     /// Ends the run with INFER_ERROR_CANCELLED when it is set; NULL = none.
     pub cancel: *const infer_cancel,
+    /// A cudaStream_t or CUstream of the device's primary context, into which a session on a GPU puts its work; NULL = one of
+    /// its own.
+    pub stream: *mut c_void,
 }
+
+/// Flag: return as soon as the GPU's work is in the stream; outputs in the host's memory are waited for nevertheless. Until
+/// the stream has come past it, inputs and outputs in the GPU's memory must stay, and the next run of the context or session
+/// waits for it. Without a stream of the caller's there is nothing to wait on, and the flag is refused.
+pub const INFER_RUN_ASYNC: u32 = 1;
 
 // SAFETY: repr(C), a u32 first, no padding (`layout`), integers and a pointer only.
 unsafe impl Versioned for infer_run_options {
     const NAME: &'static str = "infer_run_options";
-    const SIZES: &'static [usize] = &[24];
+    const SIZES: &'static [usize] = &[24, 32];
 }
 
 /// Makes a token that is not set. Any number of runs may watch it.
@@ -80,10 +89,17 @@ pub(super) unsafe fn control<'a>(options: *const infer_run_options) -> Result<Co
         let options = sized::read(options, "options")?;
         (options, options.cancel.as_ref())
     };
-    if options.flags != 0 {
-        return Err(Error::invalid(format!("`options.flags` is {:#x}: this release knows none", options.flags)));
+    if options.flags & !INFER_RUN_ASYNC != 0 {
+        let flags = options.flags;
+        return Err(Error::invalid(format!("`options.flags` is {flags:#x}: this release knows INFER_RUN_ASYNC only")));
+    }
+    let asynchronous = options.flags & INFER_RUN_ASYNC != 0;
+    let stream = (!options.stream.is_null()).then(|| RawStream(options.stream.expose_provenance()));
+    if asynchronous && stream.is_none() {
+        return Err(Error::invalid("INFER_RUN_ASYNC needs `options.stream`: nobody else could wait for the work"));
     }
     let timeout = Some(Duration::from_nanos(options.timeout_ns)).filter(|timeout| !timeout.is_zero());
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    Ok(Control { cancel: cancel.map(|cancel| &cancel.requested), deadline, profile: None })
+    let cancel = cancel.map(|cancel| &cancel.requested);
+    Ok(Control { cancel, deadline, profile: None, stream, asynchronous })
 }

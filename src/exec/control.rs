@@ -112,8 +112,9 @@ impl Executor<'_> {
 
     /// Runs a body and returns its outputs.
     fn body(&self, graph: GraphId, workspace: &mut Workspace, arguments: &[Tensor]) -> Result<Vec<Tensor>> {
-        let sources: Vec<Source<'_>> = arguments.iter().map(|t| Source { info: t.info, view: t.view() }).collect();
-        let first = self.prepared.first(graph, sources.iter().map(|s| s.info))?;
+        let sources: Vec<Source<'_>> =
+            arguments.iter().map(|t| Source { info: t.info, view: t.view(), device: None }).collect();
+        let first = self.prepared.first(graph, sources.iter().map(|s| s.info), &[])?;
         let mut own = workspace.take_body(graph);
         let mut outputs = Outputs::default();
         let result = self.run(graph, first, &mut own, &sources, &mut outputs);

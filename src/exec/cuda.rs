@@ -1,9 +1,9 @@
-//! Stretches of a run on a GPU: copies and launches are put into the context's stream, and waited for where the host needs a
-//! result. What has run before with the same addresses is captured the second time, and started with one call from then on.
+//! Stretches of a run on a GPU: copies and launches are put into a stream, and waited for where the host needs a result. What has
+//! run before with the same addresses is captured the second time, and started with one call from then on.
 #![allow(unsafe_code, reason = "copies between a context's own memory and the GPU's")]
 
 use super::segment::{result, view};
-use super::{Executor, Source, Workspace};
+use super::{Control, Executor, RawStream, Source, Workspace};
 use crate::cuda::{Address, Args, Device, Event, Graph, Memory, Pinned, Stream};
 use crate::error::{Error, Result};
 use crate::graph::GraphId;
@@ -21,47 +21,48 @@ type About<'a> = &'a dyn Fn(&Step, Error) -> Error;
 
 /// What a context has for its GPU.
 pub struct DeviceSpace {
+    /// Of the context's own; its memory is allocated and freed in it.
     stream: Arc<Stream>,
+    /// Into which the run's work goes.
+    current: Option<(RawStream, Arc<Stream>)>,
+    /// Behind the last work that nobody has waited for.
+    pending: Option<Event>,
+    /// Whether work was put into the stream that nobody has waited for.
+    unfinished: bool,
     /// Whether to wait for each step, so that a fault of a kernel is found where it happens.
     blocking: bool,
     arena: Option<Memory>,
     staging: Option<Pinned>,
     /// Stretches that have run, the least recent first.
     seen: Vec<Seen>,
+    /// Addresses of the caller's inputs and outputs in the GPU's memory, 0 for others.
+    caller: (Vec<u64>, Vec<u64>),
     /// Operands of the step that is put into the stream.
-    inputs: Vec<Address>,
-    outputs: Vec<Address>,
+    operands: (Vec<Address>, Vec<Address>),
 }
 
 /// A stretch that has run with the arena and staging memory that are there now.
 struct Seen {
     segment: u64,
     first: usize,
+    caller: (Vec<u64>, Vec<u64>),
     captured: Option<Graph>,
 }
 
 impl DeviceSpace {
     fn new(device: &Arc<Device>) -> Result<DeviceSpace> {
-        let stream = Arc::new(Stream::new(device)?);
-        let (seen, inputs, outputs) = (vec![], vec![], vec![]);
-        let blocking = std::env::var_os("INFER_CUDA_BLOCKING").is_some_and(|v| v != "0");
-        Ok(DeviceSpace { stream, blocking, arena: None, staging: None, seen, inputs, outputs })
-    }
-
-    /// Makes room for a segment. What was captured with other addresses is forgotten.
-    fn reserve(&mut self, segment: &Segment) -> Result<()> {
-        if self.arena.as_ref().is_none_or(|arena| arena.len() < segment.device_bytes) {
-            self.seen.clear();
-            // The old memory goes first: both together may not fit.
-            self.arena = None;
-            self.arena = Some(Memory::new(&self.stream, segment.device_bytes)?);
-        }
-        if self.staging.as_ref().is_none_or(|staging| staging.len() < segment.staging_bytes) {
-            self.seen.clear();
-            self.staging = None;
-            self.staging = Some(Pinned::zeroed(self.stream.device(), segment.staging_bytes)?);
-        }
-        Ok(())
+        Ok(DeviceSpace {
+            stream: Arc::new(Stream::new(device)?),
+            current: None,
+            pending: None,
+            unfinished: false,
+            blocking: std::env::var_os("INFER_CUDA_BLOCKING").is_some_and(|v| v != "0"),
+            arena: None,
+            staging: None,
+            seen: vec![],
+            caller: Default::default(),
+            operands: Default::default(),
+        })
     }
 
     /// Bytes of pinned memory and of the GPU's.
@@ -69,49 +70,106 @@ impl DeviceSpace {
         self.arena.as_ref().map_or(0, Memory::len) + self.staging.as_ref().map_or(0, |staging| staging.len())
     }
 
+    /// The stream of the run.
+    fn stream(&self) -> &Arc<Stream> {
+        self.current.as_ref().map_or(&self.stream, |(_, stream)| stream)
+    }
+
+    /// Takes the stream that the run asks for. Work of the run before comes first.
+    fn choose_stream(&mut self, wanted: Option<RawStream>) -> Result<()> {
+        if wanted == self.current.as_ref().map(|(raw, _)| *raw) {
+            return Ok(());
+        }
+        let borrow = |raw: RawStream| {
+            // SAFETY: who gives a run a stream promises that it is one of the device's, and there.
+            let stream = unsafe { Stream::borrow(self.stream.device(), std::ptr::with_exposed_provenance_mut(raw.0)) };
+            (raw, Arc::new(stream))
+        };
+        let stream = wanted.map(borrow);
+        self.current = stream;
+        match &self.pending {
+            Some(event) => self.stream().wait(event),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes room for a segment. What was captured with other addresses is forgotten.
+    fn reserve(&mut self, segment: &Segment) -> Result<()> {
+        if self.arena.as_ref().is_none_or(|arena| arena.len() < segment.device_bytes) {
+            self.settle()?;
+            self.seen.clear();
+            // The old memory goes first: both together may not fit.
+            self.arena = None;
+            self.arena = Some(Memory::new(&self.stream, segment.device_bytes)?);
+            self.stream.synchronize()?;
+        }
+        if self.staging.as_ref().is_none_or(|staging| staging.len() < segment.staging_bytes) {
+            self.settle()?;
+            self.seen.clear();
+            self.staging = None;
+            self.staging = Some(Pinned::zeroed(self.stream.device(), segment.staging_bytes)?);
+        }
+        Ok(())
+    }
+
+    /// Waits for what is pending.
+    fn settle(&mut self) -> Result<()> {
+        self.pending.take().map_or(Ok(()), |event| event.synchronize())
+    }
+
     fn address(&self, location: &Location) -> Result<Address> {
         let arena = self.arena.as_ref().map_or(Address::default(), Memory::address);
-        match &location.place {
-            Place::Weights(memory) => Ok(memory.address().offset(location.offset)),
-            Place::Device(offset) => Ok(arena.offset(offset + location.offset)),
-            _ => Err(Error::internal("an operand of the GPU is in the host's memory")),
-        }
+        let start = match &location.place {
+            Place::Weights(memory) => memory.address(),
+            Place::Device(offset) => arena.offset(*offset),
+            Place::DeviceInput(index) => Address(self.caller.0[*index]),
+            Place::DeviceOutput(index) => Address(self.caller.1[*index]),
+            _ => return Err(Error::internal("an operand of the GPU is in the host's memory")),
+        };
+        Ok(start.offset(location.offset))
     }
 
     /// Puts one step into the stream.
     fn enqueue(&mut self, step: &Step) -> Result<()> {
         match &step.work {
             Work::Cpu(_) => Err(Error::internal("a step of the processor among those of the GPU")),
-            Work::Cuda(kernel) => {
-                let (mut inputs, mut outputs) = (std::mem::take(&mut self.inputs), std::mem::take(&mut self.outputs));
-                inputs.clear();
-                outputs.clear();
-                for input in &step.inputs {
-                    inputs.push(input.as_ref().map_or(Ok(Address::default()), |at| self.address(at))?);
-                }
-                for output in &step.outputs {
-                    outputs.push(self.address(output)?);
-                }
-                let arena = self.arena.as_ref().map_or(Address::default(), Memory::address);
-                let args = Args { inputs: &inputs, outputs: &outputs, workspace: arena.offset(step.shared.0) };
-                let result = kernel.enqueue(&self.stream, &args);
-                (self.inputs, self.outputs) = (inputs, outputs);
-                result
-            }
+            Work::Cuda(_) => self.enqueue_kernel(step),
             Work::Upload(offset) => {
                 let (address, len) = (self.address(&step.outputs[0])?, step.outputs[0].len);
                 let staged = self.staged(*offset, len).as_ptr();
                 // SAFETY: both are that long; the staging memory is written again only after the stream was waited for.
-                unsafe { self.stream.write(address, staged, len) }
+                unsafe { self.stream().write(address, staged, len) }
             }
             Work::Download(offset) => {
-                let from = step.inputs[0].as_ref().ok_or_else(|| Error::internal("a copy of nothing"))?;
-                let (address, len) = (self.address(from)?, step.outputs[0].len);
+                let (address, len) = (self.address(source(step)?)?, step.outputs[0].len);
                 let staged = self.staged(*offset, len).as_mut_ptr();
                 // SAFETY: both are that long; the staging memory is read only after the stream was waited for.
-                unsafe { self.stream.read(staged, address, len) }
+                unsafe { self.stream().read(staged, address, len) }
+            }
+            Work::Move => {
+                let (from, to) = (self.address(source(step)?)?, self.address(&step.outputs[0])?);
+                // SAFETY: both are that long: the arena or a constant, and an output of the caller's.
+                unsafe { self.stream().copy(to, from, step.outputs[0].len) }
             }
         }
+    }
+
+    fn enqueue_kernel(&mut self, step: &Step) -> Result<()> {
+        let Work::Cuda(kernel) = &step.work else { return Ok(()) };
+        let (mut inputs, mut outputs) = std::mem::take(&mut self.operands);
+        inputs.clear();
+        outputs.clear();
+        for input in &step.inputs {
+            inputs.push(input.as_ref().map_or(Ok(Address::default()), |at| self.address(at))?);
+        }
+        for output in &step.outputs {
+            outputs.push(self.address(output)?);
+        }
+        let arena = self.arena.as_ref().map_or(Address::default(), Memory::address);
+        let args = Args { inputs: &inputs, outputs: &outputs, workspace: arena.offset(step.shared.0) };
+        let result = kernel.enqueue(self.stream(), &args);
+        self.operands = (inputs, outputs);
+        result
     }
 
     fn staged(&mut self, offset: usize, len: usize) -> &mut [u8] {
@@ -122,48 +180,76 @@ impl DeviceSpace {
     fn enqueue_all(&mut self, steps: &[Step], about: About<'_>) -> Result<()> {
         steps.iter().try_for_each(|step| {
             self.enqueue(step).map_err(|e| about(step, e))?;
-            if self.blocking { self.stream.synchronize().map_err(|e| about(step, e)) } else { Ok(()) }
+            if self.blocking { self.stream().synchronize().map_err(|e| about(step, e)) } else { Ok(()) }
         })
     }
 
     /// Puts a stretch into the stream: step by step the first time, captured the second time, with one call from then on.
     fn start(&mut self, segment: &Segment, range: Range<usize>, about: About<'_>) -> Result<()> {
         let steps = &segment.steps[range.clone()];
-        if self.blocking {
+        if self.blocking || self.is_captured_by_caller()? {
             return self.enqueue_all(steps, about);
         }
-        let Some(at) = self.seen.iter().position(|s| s.segment == segment.id && s.first == range.start) else {
+        let same = |s: &Seen| s.segment == segment.id && s.first == range.start && s.caller == self.caller;
+        let Some(at) = self.seen.iter().position(same) else {
             self.enqueue_all(steps, about)?;
             if self.seen.len() == STRETCHES {
                 self.seen.remove(0);
             }
-            self.seen.push(Seen { segment: segment.id, first: range.start, captured: None });
+            let caller = self.caller.clone();
+            self.seen.push(Seen { segment: segment.id, first: range.start, caller, captured: None });
             return Ok(());
         };
         let mut seen = self.seen.remove(at);
         if seen.captured.is_none() {
-            let stream = self.stream.clone();
+            let stream = self.stream().clone();
             seen.captured = Some(stream.capture(|| self.enqueue_all(steps, about))?);
         }
-        let launched = seen.captured.as_ref().map_or(Ok(()), |graph| graph.launch(&self.stream));
+        let launched = seen.captured.as_ref().map_or(Ok(()), |graph| graph.launch(self.stream()));
         self.seen.push(seen);
         launched
+    }
+
+    /// Whether the stream is the caller's, who captures what is put into it.
+    fn is_captured_by_caller(&self) -> Result<bool> {
+        self.current.as_ref().map_or(Ok(false), |(_, stream)| stream.is_capturing())
     }
 
     /// As [`DeviceSpace::start`], with the time that each step takes.
     fn start_timed(&mut self, steps: &[Step], about: About<'_>) -> Result<Vec<Duration>> {
         let event = |space: &DeviceSpace| {
             let event = Event::new(space.stream.device())?;
-            event.record(&space.stream).map(|()| event)
+            event.record(space.stream()).map(|()| event)
         };
         let mut events = vec![event(self)?];
         for step in steps {
             self.enqueue(step).map_err(|e| about(step, e))?;
             events.push(event(self)?);
         }
-        self.stream.synchronize()?;
+        self.stream().synchronize()?;
         events.windows(2).map(|pair| pair[1].since(&pair[0])).collect()
     }
+
+    /// Leaves a segment: waits for its work, or notes what to wait for.
+    fn leave(&mut self, control: &Control<'_>) -> Result<()> {
+        if !std::mem::take(&mut self.unfinished) {
+            return Ok(());
+        }
+        if self.is_captured_by_caller()? {
+            return Ok(());
+        }
+        if !control.asynchronous {
+            return self.stream().synchronize();
+        }
+        let event = self.pending.take().map_or_else(|| Event::new(self.stream.device()), Ok)?;
+        event.record(self.stream())?;
+        self.pending = Some(event);
+        Ok(())
+    }
+}
+
+fn source(step: &Step) -> Result<&Location> {
+    step.inputs[0].as_ref().ok_or_else(|| Error::internal("a copy of nothing"))
 }
 
 impl Executor<'_> {
@@ -171,8 +257,7 @@ impl Executor<'_> {
     pub(super) fn launch(
         &self,
         graph: GraphId,
-        segment: &Segment,
-        range: Range<usize>,
+        (segment, range): (&Segment, Range<usize>),
         workspace: &mut Workspace,
         inputs: &[Source<'_>],
         outputs: &[OutView<'static>],
@@ -198,10 +283,16 @@ impl Executor<'_> {
         inputs: &[Source<'_>],
         outputs: &[OutView<'static>],
     ) -> Result<()> {
+        space.choose_stream(self.control.stream)?;
         space.reserve(segment)?;
+        space.caller.0.clear();
+        space.caller.0.extend(inputs.iter().map(|input| input.device.unwrap_or(0)));
+        space.caller.1.clone_from(&workspace.device_outputs);
         let steps = &segment.steps[range.clone()];
         for step in steps {
             if let (Work::Upload(offset), Some(from)) = (&step.work, &step.inputs[0]) {
+                // The run before may still be reading there.
+                space.settle()?;
                 let bytes = view(from, workspace, inputs, outputs).bytes();
                 space.staged(*offset, bytes.len()).copy_from_slice(bytes);
             }
@@ -213,8 +304,11 @@ impl Executor<'_> {
                 range.zip(times).for_each(|(step, time)| profile.step(step, time));
             }
         }
-        // The next upload writes to the staging memory, and what is downloaded is read from it.
-        space.stream.synchronize()?;
+        space.unfinished = true;
+        if steps.iter().any(|step| matches!(step.work, Work::Download(_))) {
+            space.stream().synchronize()?;
+            space.unfinished = false;
+        }
         for step in steps {
             if let Work::Download(offset) = &step.work {
                 let to = result(&step.outputs[0], workspace, outputs);
@@ -224,5 +318,10 @@ impl Executor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The segment's steps are done, or in the stream.
+    pub(super) fn leave(&self, workspace: &mut Workspace) -> Result<()> {
+        workspace.device.as_mut().map_or(Ok(()), |space| space.leave(&self.control))
     }
 }

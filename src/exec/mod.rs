@@ -15,8 +15,8 @@ use crate::cpu::parallel::Gang;
 use crate::error::{Error, Result, Status};
 use crate::graph::{GraphId, Program, ValueId};
 use crate::ops::{Derived, Tensor, TensorInfo};
-use crate::plan::{End, Limits, Location, NextKey, Resolver, Segment, Segments, SharedSegment};
-use crate::tensor::{Blob, OutView, View};
+use crate::plan::{End, InputKey, Limits, Location, NextKey, Place, Resolver, Segment, Segments, SharedSegment};
+use crate::tensor::{Blob, DType, OutView, View};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -44,7 +44,16 @@ pub struct Control<'a> {
     pub deadline: Option<Instant>,
     /// Where to note what each step takes.
     pub profile: Option<&'a Profile>,
+    /// The caller's stream, into which the work for a GPU is put; else the context's own.
+    pub stream: Option<RawStream>,
+    /// Whether to return as soon as the work for a GPU is in the stream. Outputs in the host's memory are waited for.
+    pub asynchronous: bool,
 }
+
+/// The address of a `cudaStream_t` or `CUstream` of the caller's, a stream of the device's primary context that is there until the
+/// run's work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawStream(pub usize);
 
 /// An input: what it is and where it is.
 #[derive(Clone, Copy)]
@@ -53,13 +62,16 @@ pub struct Source<'a> {
     pub info: TensorInfo,
     /// The data, row-major.
     pub view: View<'a>,
+    /// Its address instead, if it is in the memory of the GPU.
+    pub device: Option<u64>,
 }
 
 impl Source<'_> {
     /// No elements; fills tables.
     pub const EMPTY: Source<'static> = Source {
-        info: TensorInfo { dtype: crate::tensor::DType::U8, dims: crate::tensor::Dims::SCALAR },
+        info: TensorInfo { dtype: DType::U8, dims: crate::tensor::Dims::SCALAR },
         view: View::EMPTY,
+        device: None,
     };
 }
 
@@ -67,6 +79,12 @@ impl Source<'_> {
 pub trait Sink {
     /// Memory for output `index`, `len` bytes.
     fn memory(&mut self, index: usize, info: &TensorInfo, len: usize) -> Result<OutView<'_>>;
+
+    /// The address of memory of the GPU for output `index`, `len` bytes; asked for those outputs for which the first segment was
+    /// resolved so.
+    fn device_memory(&mut self, _index: usize, _info: &TensorInfo, _len: usize) -> Result<u64> {
+        Err(Error::internal("an output in the memory of a GPU"))
+    }
 }
 
 /// Runs graphs of a prepared program.
@@ -127,15 +145,26 @@ impl Prepared {
         }
     }
 
-    /// The first segment of a graph for inputs of these element types and dimensions.
-    pub fn first(&self, graph: GraphId, inputs: impl Iterator<Item = TensorInfo> + Clone) -> Result<SharedSegment> {
+    /// The first segment of a graph for inputs of these element types and dimensions. `resident` tells of each input, then of
+    /// each output, whether it is in the memory of the GPU; none is if it is empty.
+    pub fn first(
+        &self,
+        graph: GraphId,
+        inputs: impl Iterator<Item = TensorInfo> + Clone,
+        resident: &[bool],
+    ) -> Result<SharedSegment> {
         let cache = &self.first[graph.0 as usize];
-        if let Some(found) = cache.find(|key| key.iter().copied().eq(inputs.clone().map(|i| i.dims))) {
+        // Runs without such memory share their segments with what is resolved before.
+        let resident = if resident.contains(&true) { resident } else { &[] };
+        let fits =
+            |key: &InputKey| key.dims.iter().copied().eq(inputs.clone().map(|i| i.dims)) && *key.resident == *resident;
+        if let Some(found) = cache.find(fits) {
             return Ok(found);
         }
-        let infos: Vec<TensorInfo> = inputs.collect();
-        let segment = Arc::new(self.resolver(graph).begin(&infos)?);
-        cache.insert(infos.iter().map(|i| i.dims).collect(), segment.clone());
+        let infos: Vec<TensorInfo> = inputs.clone().collect();
+        let key = InputKey { dims: infos.iter().map(|i| i.dims).collect(), resident: resident.into() };
+        let segment = Arc::new(self.resolver(graph).begin(&infos, resident)?);
+        cache.insert(key, segment.clone());
         Ok(segment)
     }
 
@@ -203,8 +232,16 @@ impl Executor<'_> {
     ) -> Result<()> {
         let mut outputs = std::mem::take(&mut workspace.outputs);
         outputs.clear();
+        workspace.device_outputs.clear();
         for (i, location) in segment.outputs.iter().enumerate() {
-            outputs.push(segment::unbound(sink.memory(i, &location.info, location.len)?));
+            let (host, device) = match location.place {
+                Place::DeviceOutput(_) => {
+                    (OutView::new(&mut [], DType::U8), sink.device_memory(i, &location.info, location.len)?)
+                }
+                _ => (sink.memory(i, &location.info, location.len)?, 0),
+            };
+            outputs.push(segment::unbound(host));
+            workspace.device_outputs.push(device);
         }
         let result = self.execute(graph, segment, workspace, inputs, &outputs);
         if result.is_ok() {

@@ -45,11 +45,13 @@ impl Executor<'_> {
             match stretch {
                 Stretch::Cpu(phases) => self.phases(graph, segment, phases.clone(), workspace)?,
                 #[cfg(feature = "cuda")]
-                Stretch::Cuda(steps) => self.launch(graph, segment, steps.clone(), workspace, inputs, outputs)?,
+                Stretch::Cuda(steps) => self.launch(graph, (segment, steps.clone()), workspace, inputs, outputs)?,
                 #[cfg(not(feature = "cuda"))]
                 Stretch::Cuda(_) => unreachable!("no step runs on a GPU"),
             }
         }
+        #[cfg(feature = "cuda")]
+        self.leave(workspace)?;
         if let Some(profile) = self.control.profile {
             profile.end(&self.prepared.program, graph, segment);
         }
@@ -248,7 +250,9 @@ pub(super) fn result(location: &Location, workspace: &mut Workspace, outputs: &[
         Place::Constant(_) | Place::Input(_) => unreachable!("a step writes neither constants nor inputs"),
         #[cfg(feature = "cuda")]
         Place::Weights(_) => unreachable!("constants of the GPU are not in the host's memory"),
-        Place::Device(_) => unreachable!("the GPU's arena is not in the host's memory"),
+        Place::Device(_) | Place::DeviceInput(_) | Place::DeviceOutput(_) => {
+            unreachable!("memory of the GPU is not the host's")
+        }
     }
 }
 
@@ -275,7 +279,7 @@ pub(super) fn copy_outputs(
     outputs: &[OutView<'static>],
 ) {
     for (i, location) in segment.outputs.iter().enumerate() {
-        if location.place == Place::Output(i) {
+        if matches!(location.place, Place::Output(at) | Place::DeviceOutput(at) if at == i) {
             continue;
         }
         let from = view(location, workspace, inputs, outputs).bytes();

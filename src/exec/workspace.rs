@@ -26,6 +26,8 @@ pub struct Workspace {
     pub(super) scratch_views: Vec<OutView<'static>>,
     /// The graph's outputs; meaningless between runs.
     pub(super) outputs: Vec<OutView<'static>>,
+    /// Addresses of those outputs that are in the GPU's memory, 0 for the others; meaningless between runs.
+    pub(super) device_outputs: Vec<u64>,
     /// Memory of the GPU, and what goes with it; None until a segment needs it.
     #[cfg(feature = "cuda")]
     pub(super) device: Option<super::cuda::DeviceSpace>,

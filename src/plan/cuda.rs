@@ -6,7 +6,7 @@
 
 use super::memory::Block;
 use super::resolve::{Draft, Resolver};
-use super::{End, Location, Place, Step, Work};
+use super::{End, Known, Location, Place, Step, Work};
 use crate::cuda::Weights;
 use crate::error::{Error, Result};
 use crate::graph::{Node, ValueId};
@@ -41,7 +41,7 @@ impl Resolver<'_> {
         let mut outputs = vec![];
         for ((&id, ty), info) in node.outputs.iter().zip(types).zip(infos) {
             let at = draft.device_block(*info)?;
-            draft.states[id.0 as usize] = Some(super::Known::new(ty.clone(), at.place.clone()));
+            draft.states[id.0 as usize] = Some(Known::new(ty.clone(), at.place.clone()));
             outputs.push(at);
         }
         draft.device_step(index, Work::Cuda(kernel), inputs, outputs);
@@ -129,19 +129,43 @@ impl Resolver<'_> {
         Ok(to)
     }
 
-    /// Brings to the host's memory what is needed after the segment.
-    pub(super) fn bring_home(&self, draft: &mut Draft, next_node: usize, end: &End) -> Result<()> {
+    /// Brings what is needed after the segment to where it is needed: to the host's memory, or to the outputs that the caller has
+    /// in the GPU's. Returns the locations of the latter, for the last segment.
+    pub(super) fn bring_home(&self, draft: &mut Draft, next_node: usize, end: &End) -> Result<Vec<Option<Location>>> {
+        let node = next_node.saturating_sub(1);
+        let mut delivered = vec![];
+        if *end == End::Done {
+            for (i, &id) in self.graph.outputs.iter().enumerate() {
+                let resident = draft.resident.get(i) == Some(&true);
+                delivered.push(if resident { Some(self.deliver(draft, i, id, node)?) } else { None });
+            }
+        }
         let later = self.graph.nodes[next_node..].iter().flat_map(|n| n.inputs.iter().flatten());
-        let later = later.filter(|_| *end != End::Done).chain(&self.graph.outputs);
-        for &id in later {
-            let on_device = |s: &super::Known| s.place.is_device();
+        let outputs = self.graph.outputs.iter().enumerate();
+        let outputs = outputs.filter(|(i, _)| !matches!(delivered.get(*i), Some(Some(_)))).map(|(_, id)| id);
+        let needed: Vec<ValueId> = later.chain(outputs).copied().collect();
+        for id in needed {
+            let on_device = |s: &Known| s.place.is_device() && !matches!(s.place, Place::DeviceInput(_));
             if draft.states[id.0 as usize].as_ref().is_some_and(on_device) {
-                let home = self.on_host(draft, id, next_node.saturating_sub(1))?;
+                let home = self.on_host(draft, id, node)?;
                 let state = draft.states[id.0 as usize].as_mut().ok_or_else(|| Error::internal("a value is gone"))?;
                 (state.place, state.stored) = (home.place, home.info.dtype);
             }
         }
-        Ok(())
+        Ok(delivered)
+    }
+
+    /// Puts a value where the caller has an output in the GPU's memory.
+    fn deliver(&self, draft: &mut Draft, output: usize, id: ValueId, node: usize) -> Result<Location> {
+        let cuda =
+            self.cuda.ok_or_else(|| Error::device("an output is in a GPU's memory, and the session has none"))?;
+        let from = self.on_device(draft, id, node, cuda)?;
+        let to = Location::whole(Place::DeviceOutput(output), from.info, from.info.byte_len()?);
+        if from.len == 0 {
+            return Ok(to);
+        }
+        draft.device_step(node, Work::Move, vec![Some(from)], vec![to.clone()]);
+        Ok(to)
     }
 }
 

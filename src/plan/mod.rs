@@ -44,6 +44,10 @@ pub enum Place {
     Weights(Arc<crate::cuda::Memory>),
     /// The context's arena in the GPU's memory, from this offset on.
     Device(usize),
+    /// The caller's input with this index, in the GPU's memory.
+    DeviceInput(usize),
+    /// The caller's output with this index, in the GPU's memory.
+    DeviceOutput(usize),
 }
 
 impl Place {
@@ -52,7 +56,7 @@ impl Place {
         match self {
             #[cfg(feature = "cuda")]
             Place::Weights(_) => true,
-            Place::Device(_) => true,
+            Place::Device(_) | Place::DeviceInput(_) | Place::DeviceOutput(_) => true,
             _ => false,
         }
     }
@@ -99,6 +103,9 @@ pub enum Work {
     /// A copy from the GPU, likewise.
     #[cfg(feature = "cuda")]
     Download(usize),
+    /// A copy within the GPU's memory.
+    #[cfg(feature = "cuda")]
+    Move,
 }
 
 impl Work {
@@ -121,6 +128,8 @@ impl Work {
             Work::Upload(_) => "to cuda",
             #[cfg(feature = "cuda")]
             Work::Download(_) => "from cuda",
+            #[cfg(feature = "cuda")]
+            Work::Move => "in cuda",
         }
     }
 
@@ -224,6 +233,8 @@ pub struct Segment {
     pub next_node: usize,
     /// How the segment ends.
     pub end: End,
+    /// Which outputs of the graph are to be in the GPU's memory; none if it is empty.
+    pub resident: Box<[bool]>,
     /// What is known of each value at the end.
     pub states: Vec<Option<Known>>,
     /// What follows, by the shapes and values that the end brought to light.
@@ -288,8 +299,14 @@ impl Limits {
     }
 }
 
-/// Key of a graph's first segment: dimensions of its inputs.
-pub type InputKey = Vec<Dims>;
+/// What distinguishes the first segments of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputKey {
+    /// Dimensions of its inputs.
+    pub dims: Vec<Dims>,
+    /// Of each input, then of each output, whether it is in the GPU's memory; empty if none is.
+    pub resident: Box<[bool]>,
+}
 
 /// Segments that begin graphs, by the shapes of the graph's inputs.
 pub type Segments = Cache<InputKey, Segment>;

@@ -44,21 +44,28 @@ pub(super) struct Draft {
     pub(super) staging_bytes: usize,
     /// How often each value is read.
     pub(super) uses: Vec<usize>,
+    /// See [`Segment::resident`].
+    pub(super) resident: Box<[bool]>,
 }
 
 impl Resolver<'_> {
-    /// The first segment, for inputs of these dimensions.
-    pub fn begin(&self, inputs: &[TensorInfo]) -> Result<Segment> {
+    /// The first segment, for inputs of these dimensions. `resident` tells of each input, then of each output, whether it is in
+    /// the memory of the GPU; none is if it is empty.
+    pub fn begin(&self, inputs: &[TensorInfo], resident: &[bool]) -> Result<Segment> {
         let mut states: Vec<Option<Known>> = vec![None; self.graph.values.len()];
         for (i, (&id, info)) in self.graph.inputs.iter().zip(inputs).enumerate() {
-            states[id.0 as usize] = Some(Known::new(type_of(info), Place::Input(i)));
+            states[id.0 as usize] = {
+                let on_device = resident.get(i) == Some(&true);
+                let place = if on_device { Place::DeviceInput(i) } else { Place::Input(i) };
+                Some(Known::new(type_of(info), place))
+            };
         }
         for (value, state) in self.graph.values.iter().zip(&mut states) {
             if let Some(constant) = &value.constant {
                 *state = Some(Known::new(value.ty.clone(), Place::Constant(constant.data.clone())));
             }
         }
-        self.resolve(states, 0)
+        self.resolve(states, 0, resident.get(inputs.len()..).unwrap_or(&[]))
     }
 
     /// The segment after one that ended with [`End::Read`], now that these values are known.
@@ -67,7 +74,7 @@ impl Resolver<'_> {
         for (id, tensor) in values {
             states[id.0 as usize] = Some(Known::new(tensor.ty(), Place::Constant(tensor.data.clone())));
         }
-        self.resolve(states, segment.next_node)
+        self.resolve(states, segment.next_node, &segment.resident)
     }
 
     /// The segment after one that ended with [`End::Dynamic`]; the node has made these outputs in kept memory.
@@ -76,13 +83,14 @@ impl Resolver<'_> {
         for (&id, info) in self.graph.nodes[segment.next_node].outputs.iter().zip(outputs) {
             states[id.0 as usize] = Some(Known::new(type_of(info), Place::Kept(id)));
         }
-        self.resolve(states, segment.next_node + 1)
+        self.resolve(states, segment.next_node + 1, &segment.resident)
     }
 
-    fn resolve(&self, states: Vec<Option<Known>>, first: usize) -> Result<Segment> {
+    fn resolve(&self, states: Vec<Option<Known>>, first: usize, resident: &[bool]) -> Result<Segment> {
         let uses = self.graph.use_counts();
         let (steps, blocks, device_blocks) = (vec![], vec![], vec![]);
-        let mut draft = Draft { states, steps, blocks, device_blocks, staging_bytes: 0, uses };
+        let resident = resident.into();
+        let mut draft = Draft { states, steps, blocks, device_blocks, staging_bytes: 0, uses, resident };
         for (i, node) in self.graph.nodes.iter().enumerate().skip(first) {
             let end = self.node(&mut draft, i).map_err(|e| e.at_node(&node.name, node.kind.name()))?;
             if let Some(end) = end {
@@ -215,12 +223,14 @@ impl Resolver<'_> {
     /// Places the blocks and closes the segment before node `next_node`.
     fn finish(&self, mut draft: Draft, next_node: usize, end: End) -> Result<Segment> {
         #[cfg(feature = "cuda")]
-        self.bring_home(&mut draft, next_node, &end)?;
+        let delivered = self.bring_home(&mut draft, next_node, &end)?;
         join(self.graph, &mut draft);
         draft.measure();
         let mut homes = vec![None; draft.blocks.len()];
         let kept = if end == End::Done { vec![] } else { self.keep(&mut draft, next_node, &mut homes)? };
         let outputs = if end == End::Done { self.outputs(&draft, &mut homes)? } else { vec![] };
+        #[cfg(feature = "cuda")]
+        let outputs: Vec<Location> = delivered.into_iter().zip(outputs).map(|(on, at)| on.unwrap_or(at)).collect();
         // Blocks with a home elsewhere take no room.
         let blocks: Vec<Block> = draft
             .blocks
@@ -256,6 +266,7 @@ impl Resolver<'_> {
             outputs,
             next_node,
             end,
+            resident: draft.resident,
             states: draft.states,
             next: super::Cache::default(),
         })

@@ -6,6 +6,17 @@ use crate::exec::{Sink, Source};
 use crate::ops::TensorInfo;
 use crate::tensor::{Buffer, DType, Dims, MAX_RANK, OutView, View};
 
+/// Contiguous memory of a GPU, of the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceData {
+    /// Number of the GPU.
+    pub ordinal: i32,
+    /// First byte.
+    pub address: u64,
+    /// Length in bytes.
+    pub len: usize,
+}
+
 /// An input of a run.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
@@ -17,6 +28,8 @@ pub struct Input<'a> {
     pub strides: Option<[i64; MAX_RANK]>,
     /// The bytes. With strides, the first element of the tensor is the first byte, and the last one lies inside.
     pub data: &'a [u8],
+    /// Where the bytes are instead, if they are in the memory of the session's GPU.
+    pub device: Option<DeviceData>,
 }
 
 /// An output of a run.
@@ -24,6 +37,8 @@ pub struct Input<'a> {
 pub struct Output<'a> {
     /// Memory for the result; None lets the library allocate it ([`Output::owned`]).
     pub data: Option<&'a mut [u8]>,
+    /// Memory of the session's GPU for the result, instead.
+    pub device: Option<DeviceData>,
     /// Element type and dimensions that the caller expects; the run fails if the result differs.
     pub expected: Option<TensorInfo>,
     /// Distances in elements between neighbours along each dimension of `data`; None writes a contiguous result.
@@ -37,7 +52,7 @@ pub struct Output<'a> {
 impl Default for Input<'_> {
     /// A scalar without data; fills tables.
     fn default() -> Self {
-        Input { dtype: DType::U8, dims: Dims::SCALAR, strides: None, data: &[] }
+        Input { dtype: DType::U8, dims: Dims::SCALAR, strides: None, data: &[], device: None }
     }
 }
 
@@ -45,6 +60,10 @@ impl Default for Input<'_> {
 pub(super) fn copy_if_needed(input: &Input<'_>, copy: &mut Option<Buffer>) -> Result<bool> {
     let info = TensorInfo { dtype: input.dtype, dims: input.dims };
     let (len, size) = (info.byte_len()?, input.dtype.size());
+    if let Some(device) = input.device {
+        *copy = None;
+        return check_device_data(device, len, input.strides.is_some()).map(|()| false);
+    }
     let strides = input.strides.filter(|s| !is_contiguous(&input.dims, s));
     if strides.is_none() {
         if input.data.len() < len {
@@ -78,9 +97,27 @@ pub(super) fn copy_if_needed(input: &Input<'_>, copy: &mut Option<Buffer>) -> Re
 /// The input as the executor takes it: the caller's memory, or its copy.
 pub(super) fn source<'a>(input: &'a Input<'_>, copy: &'a Option<Buffer>) -> Source<'a> {
     let info = TensorInfo { dtype: input.dtype, dims: input.dims };
+    if let Some(device) = input.device {
+        return Source { info, view: View::EMPTY, device: Some(device.address) };
+    }
     let len = info.numel() * input.dtype.size();
     let bytes = copy.as_ref().map_or_else(|| &input.data[..len], |c| &c[..len]);
-    Source { info, view: View::new(bytes, input.dtype) }
+    Source { info, view: View::new(bytes, input.dtype), device: None }
+}
+
+/// Checks that a tensor of so many bytes fits the caller's memory on a GPU.
+fn check_device_data(device: DeviceData, len: usize, strided: bool) -> Result<()> {
+    if strided {
+        return Err(Error::unsupported("strides in the memory of a GPU; make the tensor contiguous"));
+    }
+    if device.len < len {
+        let message = format!("{} bytes of the GPU's memory; {len} are needed", device.len);
+        return Err(Error::new(Status::BufferTooSmall, message));
+    }
+    if !device.address.is_multiple_of(16) {
+        return Err(Error::invalid(format!("address {:#x} in the GPU's memory is no multiple of 16", device.address)));
+    }
+    Ok(())
 }
 
 fn is_contiguous(dims: &Dims, strides: &[i64; MAX_RANK]) -> bool {
@@ -131,17 +168,35 @@ pub(super) struct CallerOutputs<'s, 'o, 'd> {
     pub(super) copies: &'s mut u64,
 }
 
-impl Sink for CallerOutputs<'_, '_, '_> {
-    fn memory(&mut self, index: usize, info: &TensorInfo, len: usize) -> Result<OutView<'_>> {
+impl CallerOutputs<'_, '_, '_> {
+    /// Notes what a result is; an error if the caller expects something else.
+    fn describe(&mut self, index: usize, info: &TensorInfo) -> Result<()> {
         let output = &mut self.outputs[index];
         output.info = Some(*info);
-        if let Some(expected) = output.expected.filter(|e| e != info) {
-            let e = Error::shape(format!(
-                "{}{:?} is expected; the result is {}{:?}",
-                expected.dtype, expected.dims, info.dtype, info.dims
-            ));
-            return Err(self.session.about("output", index, e));
+        match output.expected.filter(|e| e != info) {
+            None => Ok(()),
+            Some(expected) => {
+                let (want, got) = (expected, info);
+                let message =
+                    format!("{}{:?} is expected; the result is {}{:?}", want.dtype, want.dims, got.dtype, got.dims);
+                Err(self.session.about("output", index, Error::shape(message)))
+            }
         }
+    }
+}
+
+impl Sink for CallerOutputs<'_, '_, '_> {
+    fn device_memory(&mut self, index: usize, info: &TensorInfo, len: usize) -> Result<u64> {
+        self.describe(index, info)?;
+        let output = &self.outputs[index];
+        let device = output.device.ok_or_else(|| Error::internal("no memory of the GPU for an output"))?;
+        let checked = check_device_data(device, len, output.strides.is_some());
+        checked.map(|()| device.address).map_err(|e| self.session.about("output", index, e))
+    }
+
+    fn memory(&mut self, index: usize, info: &TensorInfo, len: usize) -> Result<OutView<'_>> {
+        self.describe(index, info)?;
+        let output = &mut self.outputs[index];
         let strides = output.strides.filter(|s| !is_contiguous(&info.dims, s));
         if let (Some(strides), Some(data)) = (&strides, &output.data) {
             let (dims, size) = (&info.dims, info.dtype.size());

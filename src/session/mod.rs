@@ -4,7 +4,7 @@
 mod io;
 mod model;
 
-pub use io::{Input, Output};
+pub use io::{DeviceData, Input, Output};
 pub use model::{Model, OpenOptions, Port, PortDim};
 
 use crate::cpu::isa::Isa;
@@ -16,6 +16,7 @@ use crate::ops::TensorInfo;
 use crate::plan::{Limits, SharedSegment, Step};
 use crate::tensor::{Bindings, Buffer, Dims};
 use io::{CallerOutputs, copy_if_needed, source};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Threads that sessions share.
@@ -64,6 +65,15 @@ pub struct SessionOptions {
     pub max_contexts: usize,
 }
 
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceId::Cpu => f.write_str("the processor"),
+            DeviceId::Cuda(ordinal) => write!(f, "CUDA device {ordinal}"),
+        }
+    }
+}
+
 impl Default for SessionOptions {
     fn default() -> Self {
         let max_memory = Limits::default().max_memory;
@@ -76,6 +86,7 @@ pub struct Session {
     model: Arc<Model>,
     runtime: Arc<Runtime>,
     prepared: Prepared,
+    device: DeviceId,
     max_contexts: usize,
     idle: Mutex<Vec<Memory>>,
 }
@@ -93,12 +104,19 @@ pub struct PlacedStep {
     pub bytes: usize,
 }
 
+/// The shapes of a run's inputs, which inputs and outputs were in the memory of the GPU, and the segment that follows.
+struct Last {
+    dims: Vec<Dims>,
+    resident: Vec<bool>,
+    segment: SharedSegment,
+}
+
 /// Memory of one run at a time.
 #[derive(Default)]
 struct Memory {
     workspace: Workspace,
     /// The segment of the last run's shapes.
-    last: Option<(Vec<Dims>, SharedSegment)>,
+    last: Option<Last>,
     /// Contiguous copies of inputs that cannot be used in place.
     copied: Vec<Option<Buffer>>,
     /// Results that go to memory where they cannot be written in place.
@@ -121,8 +139,8 @@ impl Session {
         let limits = Limits { max_memory: options.max_memory };
         let prepared = Prepared::new(model.program.clone(), isa, limits, model.derived.clone());
         let prepared = on_device(prepared, options.device)?;
-        let (model, max_contexts) = (model.clone(), options.max_contexts);
-        Ok(Arc::new(Session { model, runtime, prepared, max_contexts, idle: Mutex::default() }))
+        let (model, device, max_contexts) = (model.clone(), options.device, options.max_contexts);
+        Ok(Arc::new(Session { model, runtime, prepared, device, max_contexts, idle: Mutex::default() }))
     }
 
     /// The model.
@@ -135,24 +153,29 @@ impl Session {
         self.runtime.threads()
     }
 
+    /// Where it runs.
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
     /// Resolves the plan for inputs of these element types and dimensions now rather than in their first run.
     pub fn prepare(&self, inputs: &[TensorInfo]) -> Result<()> {
         self.check_inputs(inputs.iter().copied())?;
-        self.prepared.first(GraphId(0), inputs.iter().copied()).map(drop)
+        self.prepared.first(GraphId(0), inputs.iter().copied(), &[]).map(drop)
     }
 
     /// Bytes of activations and workspace that the first segment for these inputs needs, and the least that any
     /// placement would need.
     pub fn memory(&self, inputs: &[TensorInfo]) -> Result<(usize, usize)> {
         self.check_inputs(inputs.iter().copied())?;
-        let segment = self.prepared.first(GraphId(0), inputs.iter().copied())?;
+        let segment = self.prepared.first(GraphId(0), inputs.iter().copied(), &[])?;
         Ok((segment.arena_bytes, segment.live_bytes))
     }
 
     /// The steps of a run with these inputs, in execution order, up to where shapes depend on data.
     pub fn placement(&self, inputs: &[TensorInfo]) -> Result<Vec<PlacedStep>> {
         self.check_inputs(inputs.iter().copied())?;
-        let segment = self.prepared.first(GraphId(0), inputs.iter().copied())?;
+        let segment = self.prepared.first(GraphId(0), inputs.iter().copied(), &[])?;
         let nodes = &self.prepared.program.entry().nodes;
         let placed = |step: &Step| PlacedStep {
             node: nodes[step.node].name.clone(),
@@ -190,18 +213,14 @@ impl Session {
             let (got, want) = (outputs.len(), self.model.outputs().len());
             return Err(Error::invalid(format!("{got} outputs are given; the model has {want}")));
         }
-        let infos = inputs.iter().map(|i| TensorInfo { dtype: i.dtype, dims: i.dims });
-        let first = match memory.last.take() {
-            Some(last) if last.0.iter().eq(inputs.iter().map(|i| &i.dims)) && self.check_dtypes(inputs).is_ok() => last,
-            _ => {
-                self.check_inputs(infos.clone())?;
-                (inputs.iter().map(|i| i.dims).collect(), self.prepared.first(GraphId(0), infos)?)
-            }
+        let last = match memory.last.take() {
+            Some(last) if last.fits(inputs, outputs) && self.check_dtypes(inputs).is_ok() => last,
+            _ => self.first(inputs, outputs)?,
         };
         memory.copied.resize_with(inputs.len(), || None);
         memory.staged.resize_with(outputs.len(), || None);
         let Memory { workspace, copied, staged, copies, .. } = memory;
-        let segment = first.1.clone();
+        let segment = last.segment.clone();
         for (i, (input, copy)) in inputs.iter().zip(&mut *copied).enumerate() {
             let done = copy_if_needed(input, copy).map_err(|e| self.about("input", i, e))?;
             *copies += u64::from(done);
@@ -218,8 +237,23 @@ impl Session {
             executor.run(GraphId(0), segment, workspace, &sources.collect::<Vec<_>>(), &mut sink)?;
         }
         sink.deliver();
-        memory.last = Some(first);
+        memory.last = Some(last);
         Ok(())
+    }
+
+    /// The first segment for these inputs and outputs, which are checked.
+    fn first(&self, inputs: &[Input<'_>], outputs: &[Output<'_>]) -> Result<Last> {
+        let infos = inputs.iter().map(|i| TensorInfo { dtype: i.dtype, dims: i.dims });
+        self.check_inputs(infos.clone())?;
+        for device in resident(inputs, outputs).flatten() {
+            if self.device != DeviceId::Cuda(device.ordinal) {
+                let (ordinal, ours) = (device.ordinal, self.device);
+                return Err(Error::device(format!("a tensor is on CUDA device {ordinal}; the session runs on {ours}")));
+            }
+        }
+        let resident: Vec<bool> = resident(inputs, outputs).map(|device| device.is_some()).collect();
+        let segment = self.prepared.first(GraphId(0), infos, &resident)?;
+        Ok(Last { dims: inputs.iter().map(|i| i.dims).collect(), resident, segment })
     }
 
     fn check_dtypes(&self, inputs: &[Input<'_>]) -> Result<()> {
@@ -250,6 +284,19 @@ impl Session {
     fn about(&self, what: &str, index: usize, e: Error) -> Error {
         let ports = if what == "input" { self.model.inputs() } else { self.model.outputs() };
         e.context(format!("{what} {index} '{}'", ports.get(index).map_or("", |p| &p.name)))
+    }
+}
+
+/// Where the inputs and the outputs are on the GPU, if they are there.
+fn resident<'a>(inputs: &'a [Input<'_>], outputs: &'a [Output<'_>]) -> impl Iterator<Item = Option<DeviceData>> + 'a {
+    inputs.iter().map(|input| input.device).chain(outputs.iter().map(|output| output.device))
+}
+
+impl Last {
+    /// Whether the segment is the one for these inputs and outputs.
+    fn fits(&self, inputs: &[Input<'_>], outputs: &[Output<'_>]) -> bool {
+        self.dims.iter().eq(inputs.iter().map(|i| &i.dims))
+            && self.resident.iter().copied().eq(resident(inputs, outputs).map(|device| device.is_some()))
     }
 }
 

@@ -50,7 +50,7 @@ fn weights(b: &mut Builder<'_>, dims: &[usize], seed: u32) -> ValueId {
 fn outputs(p: Program, dims: &[usize]) -> Vec<Vec<f32>> {
     let session = Session::new(&Model::from_program(p), &SessionOptions { threads: 1, ..Default::default() }).unwrap();
     let data: Vec<u8> = numbers(dims.iter().product(), 7).iter().flat_map(|x| x.to_le_bytes()).collect();
-    let input = Input { dtype: DType::F32, dims: infer::tensor::Dims::new(dims), strides: None, data: &data };
+    let input = Input { dtype: DType::F32, dims: infer::tensor::Dims::new(dims), data: &data, ..Input::default() };
     let mut out: Vec<Output<'_>> = session.model().outputs().iter().map(|_| Output::default()).collect();
     session.run(&[input], &mut out, Control::default()).unwrap();
     let floats = |o: &Output<'_>| {

@@ -46,7 +46,7 @@ fn run(model: &ModelProto, n: usize) -> Result<(Vec<usize>, Vec<f32>)> {
     let model = infer::session::Model::from_program(program);
     let session = Session::new(&model, &SessionOptions::default())?;
     let data: Vec<u8> = (1..=4 * n).flat_map(|i| (i as f32).to_le_bytes()).collect();
-    let input = Input { dtype: DType::F32, dims: Dims::new(&[4, n]), strides: None, data: &data };
+    let input = Input { dtype: DType::F32, dims: Dims::new(&[4, n]), data: &data, ..Input::default() };
     let mut outputs = [Output::default()];
     session.run(&[input], &mut outputs, Control::default())?;
     let bytes = outputs[0].owned.as_ref().unwrap();
