@@ -18,6 +18,28 @@ pub fn blocks(n: usize) -> u32 {
     n.div_ceil(THREADS as usize).clamp(1, MAX_ELEMENTS) as u32
 }
 
+/// What kernels divide numbers below 2^31 by `n` with (Granlund and Montgomery 1994): Divisor of `index.cuh`.
+pub fn divisor(n: usize) -> [u32; 3] {
+    let n = n.clamp(1, MAX_ELEMENTS) as u64;
+    let shift = n.next_power_of_two().trailing_zeros();
+    let factor = (((1 << shift) - n) << 32) / n + 1;
+    [n as u32, factor as u32, shift]
+}
+
+/// Divisors for the extents of at most 8 axes, outermost first.
+pub fn divisors(extents: impl IntoIterator<Item = usize>) -> [[u32; 3]; 8] {
+    let mut out = [divisor(1); 8];
+    out.iter_mut().zip(extents).for_each(|(out, n)| *out = divisor(n));
+    out
+}
+
+/// Numbers for at most 8 axes, outermost first: Dims of `prelude.cuh`.
+pub fn dims(numbers: impl IntoIterator<Item = usize>) -> [u32; 8] {
+    let mut out = [0; 8];
+    out.iter_mut().zip(numbers).for_each(|(out, n)| *out = n as u32);
+    out
+}
+
 /// What a launch can be given by value.
 ///
 /// # Safety
@@ -147,5 +169,24 @@ impl Kernel for Launch {
             launch(function, gx, gy, gz, bx, by, bz, 0, stream.handle, parameters.as_mut_ptr(), none)
         };
         entered.check(code, "cuLaunchKernel").map_err(|e| e.context(&self.function.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn divisors_divide() {
+        let numbers = [0, 1, 2, 3, 6, 7, 255, 256, 257, 640, 65535, 65536, 1_000_003, 0x3fff_ffff, 0x7fff_fffe, 0x7fff_ffff];
+        for d in numbers.into_iter().filter(|&d| d > 0) {
+            let [value, factor, shift] = divisor(d as usize).map(u64::from);
+            assert_eq!(value, d);
+            for n in numbers.into_iter().flat_map(|n| [n, n / d * d, (n / d * d).saturating_sub(1)]) {
+                let high = (n * factor) >> 32;
+                assert!(high + n < 1 << 32);
+                assert_eq!((high + n) >> shift, n / d, "{n} / {d}");
+            }
+        }
     }
 }

@@ -16,7 +16,11 @@ mod order;
 pub mod pack;
 mod sample;
 mod scatter;
+#[cfg(feature = "cuda")]
+mod scatter_cuda;
 mod strided;
+#[cfg(feature = "cuda")]
+mod strided_cuda;
 #[cfg(test)]
 pub mod testing;
 #[cfg(all(test, feature = "cuda"))]

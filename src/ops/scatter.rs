@@ -37,7 +37,7 @@ impl Reduction {
     }
 
     /// The reduction for elements that are 0 or 1.
-    fn of_bools(self) -> Self {
+    pub fn of_bools(self) -> Self {
         match self {
             Reduction::Add => Reduction::Max,
             Reduction::Mul => Reduction::Min,

@@ -117,6 +117,18 @@ impl Strided {
         (0..self.axes.numel()).map(|i| from[at(i)].clone()).collect()
     }
 
+    /// Where the first element of the output is in the input.
+    #[cfg(feature = "cuda")]
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Extent of each axis, outermost first, and elements of the input between neighbours along it.
+    #[cfg(feature = "cuda")]
+    pub fn axes(&self) -> impl DoubleEndedIterator<Item = (usize, isize)> {
+        self.axes.as_slice().iter().map(|a| (a.extent, a.stride))
+    }
+
     /// The kernel that copies input 0 to output 0.
     pub fn kernel(self, cx: &Prepare<'_>) -> Box<dyn Kernel> {
         let (isa, size) = (cx.isa, cx.outputs[0].dtype.size());

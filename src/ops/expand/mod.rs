@@ -41,6 +41,11 @@ impl OpDef for Expand {
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         Ok(strided(&cx.dims(0), &cx.out_dims(0)).kernel(cx))
     }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        strided(&cx.dims(0), &cx.out_dims(0)).cuda_kernel(cx)
+    }
 }
 
 fn strided(from: &Dims, to: &Dims) -> Strided {

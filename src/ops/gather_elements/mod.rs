@@ -3,6 +3,8 @@
 //!
 //! Negative indices count from the back; others outside the axis are an error when the model runs.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -58,6 +60,11 @@ impl OpDef for GatherElements {
             (4, false) => gather.run::<u32, i32>(args),
             (_, false) => gather.run::<u64, i32>(args),
         }))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(cx, self.axis)
     }
 }
 

@@ -5,6 +5,8 @@
 //! outside their axis are an error when the model runs.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -60,5 +62,10 @@ impl OpDef for GatherNd {
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         Ok(cpu::prepare(cx, self.batch_dims))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(cx, self.batch_dims)
     }
 }

@@ -4,6 +4,8 @@
 //! Negative indices count from the back; those outside the axis select nothing. Floating-point indices are truncated.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -58,6 +60,11 @@ impl OpDef for OneHot {
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         let dims = cx.out_dims(0);
         Ok(cpu::prepare(cx, normalize_axis(self.axis, dims.len())?))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(cx, normalize_axis(self.axis, cx.out_dims(0).len())?)
     }
 }
 

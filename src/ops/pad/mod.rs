@@ -4,13 +4,15 @@
 //! Negative pads take elements away. Modes that repeat the data repeat what is left of it then.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
 use super::{Inputs, Kernel, OpDef, Prepare};
 use crate::error::{Error, Result};
 use crate::schema;
-use crate::tensor::{Dim, Shape, TensorType, normalize_axis};
+use crate::tensor::{Dim, MAX_RANK, Shape, TensorType, normalize_axis};
 
 /// What the added elements are. The numbers are those of the file format.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -86,17 +88,29 @@ impl OpDef for Pad {
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
-        let (mut before, pads) = ([0; crate::tensor::MAX_RANK], cx.vector(1)?);
+        let (before, after) = self.pads(cx)?;
+        Ok(cpu::prepare(cx, self.mode, &before, &after))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        let (before, after) = self.pads(cx)?;
+        cuda::prepare(self, cx, &before, &after)
+    }
+}
+
+impl Pad {
+    /// The pads before and after each axis of operands of known shape.
+    fn pads(&self, cx: &Prepare<'_>) -> Result<([i64; MAX_RANK], [i64; MAX_RANK])> {
+        let (mut before, pads) = ([0; MAX_RANK], cx.vector(1)?);
         let mut after = before;
         let axes = self.axes(cx.dims(0).len())?;
         for (i, &axis) in axes.iter().enumerate() {
             (before[axis], after[axis]) = (pads[i], pads[i + axes.len()]);
         }
-        Ok(cpu::prepare(cx, self.mode, &before, &after))
+        Ok((before, after))
     }
-}
 
-impl Pad {
     /// The axes from the front.
     fn axes(&self, rank: usize) -> Result<Vec<usize>> {
         if self.axes.is_empty() {

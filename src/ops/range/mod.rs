@@ -4,6 +4,8 @@
 //! There are `max(ceil((limit - start) / delta), 0)` elements. Those of floating-point types are computed in f64 and
 //! rounded once.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -66,6 +68,11 @@ impl OpDef for Range {
             DType::F32 => fill(cx, |start: f32, delta, i| (f64::from(start) + i as f64 * f64::from(delta)) as f32),
             _ => fill(cx, |start: f64, delta, i| start + i as f64 * delta),
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(cx)
     }
 }
 

@@ -4,6 +4,8 @@
 //! One of the first two axes counts the sequences, the other one their steps. The first `lengths[b]` steps of sequence `b`
 //! are reversed, the others stay. A length outside `0..=steps` is an error when the model runs.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -64,7 +66,7 @@ impl OpDef for ReverseSequence {
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         let (dims, size) = (cx.dims(0), cx.outputs[0].dtype.size());
-        let steps = Steps { time_first: self.time_axis.rem_euclid(dims.len() as i64) == 0, dims: [dims[0], dims[1]] };
+        let steps = Steps { time_first: self.is_time_first(dims.len()), dims: [dims[0], dims[1]] };
         let len = dims[2..].iter().product::<usize>();
         Ok(kernel(Grid::by_cost(dims[0] * dims[1], len * size, GRAIN), move |args| match size {
             1 => steps.run::<u8>(args, len),
@@ -72,6 +74,18 @@ impl OpDef for ReverseSequence {
             4 => steps.run::<u32>(args, len),
             _ => steps.run::<u64>(args, len),
         }))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(cx, self.is_time_first(cx.dims(0).len()))
+    }
+}
+
+impl ReverseSequence {
+    /// Whether the first axis of data of rank `rank` counts steps.
+    fn is_time_first(&self, rank: usize) -> bool {
+        self.time_axis.rem_euclid(rank as i64) == 0
     }
 }
 

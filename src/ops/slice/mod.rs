@@ -65,6 +65,18 @@ impl OpDef for Slice {
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
+        Ok(self.strided(cx)?.kernel(cx))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        self.strided(cx)?.cuda_kernel(cx)
+    }
+}
+
+impl Slice {
+    /// The copy that takes the pieces of operands of known shape.
+    fn strided(&self, cx: &Prepare<'_>) -> Result<Strided> {
         let (from, starts, ends) = (cx.dims(0), cx.vector(1)?, cx.vector(2)?);
         let steps = cx.optional(3).map(|_| cx.vector(3)).transpose()?;
         let mut pieces = vec![];
@@ -73,11 +85,9 @@ impl OpDef for Slice {
             let piece = piece(&from[axis].into(), &starts[i].into(), &ends[i].into(), &step.into())?;
             pieces.push((axis, piece));
         }
-        Ok(strided(&from, &cx.out_dims(0), &pieces)?.kernel(cx))
+        strided(&from, &cx.out_dims(0), &pieces)
     }
-}
 
-impl Slice {
     /// The axes from the front, for `n` starts.
     fn axes(&self, rank: usize, n: usize) -> Result<Vec<usize>> {
         let axes: Vec<usize> = match &self.axes[..] {

@@ -47,6 +47,11 @@ impl OpDef for Tile {
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         Ok(strided(&cx.dims(0), &cx.out_dims(0)).kernel(cx))
     }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        strided(&cx.dims(0), &cx.out_dims(0)).cuda_kernel(cx)
+    }
 }
 
 /// Each axis as two: the repeats, along which the input stands still, and the input's own.

@@ -52,6 +52,11 @@ impl OpDef for Transpose {
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         Ok(self.strided(&cx.dims(0)).kernel(cx))
     }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        self.strided(&cx.dims(0)).cuda_kernel(cx)
+    }
 }
 
 impl Transpose {

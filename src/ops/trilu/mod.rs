@@ -3,6 +3,8 @@
 //!
 //! Element (i, j) of a matrix stays where `j >= i + k` in the upper triangle, `j <= i + k` in the lower one.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +62,11 @@ impl OpDef for Trilu {
             }
             Ok(())
         }))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(cx, self.upper)
     }
 }
 
