@@ -122,7 +122,12 @@ impl Device {
         let code = unsafe { (driver.cuDevicePrimaryCtxRetain)(&mut handle, device) };
         succeed(driver, code, "cuDevicePrimaryCtxRetain")?;
         let context = Context { driver, device, handle };
-        let pool = Pool::new(driver, ordinal)?;
+        // SAFETY: retained above, and made current for the call between these two.
+        succeed(driver, unsafe { (driver.cuCtxPushCurrent_v2)(handle) }, "cuCtxPushCurrent")?;
+        let pool = Pool::new(driver, ordinal);
+        // SAFETY: as above.
+        unsafe { (driver.cuCtxPopCurrent_v2)(&mut handle) };
+        let pool = pool?;
         Ok(Device { driver, context, info, pool, modules: Mutex::default(), lost: OnceLock::new() })
     }
 

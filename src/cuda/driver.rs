@@ -104,7 +104,7 @@ fn open() -> Result<Driver, Unavailable> {
     let mut reason = String::new();
     let library = LIBRARIES.iter().find_map(|name| {
         // SAFETY: the driver's library has no initialisation that could do harm.
-        unsafe { Library::new(*name) }.inspect_err(|e| reason = e.to_string()).ok()
+        unsafe { Library::new(*name) }.inspect_err(|e| reason = in_full(e)).ok()
     });
     let library = library.ok_or(Unavailable::NoDriver { reason })?;
     // Never closed: the driver keeps threads and state.
@@ -120,6 +120,11 @@ fn open() -> Result<Driver, Unavailable> {
         NO_DEVICE => Err(Unavailable::NoDevice),
         code => Err(Unavailable::Failed { what: "cuInit", code, name: driver.error_name(code) }),
     }
+}
+
+/// What an error says, and what its cause does.
+fn in_full(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 /// CUDA_ERROR_NO_DEVICE
