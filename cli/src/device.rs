@@ -1,6 +1,6 @@
 //! `--device` and `--precision`: where a model runs.
 
-use infer::session::{DeviceId, SessionOptions};
+use infer::session::{DeviceId, Precision, SessionOptions};
 
 /// Where the model runs.
 #[derive(clap::Args)]
@@ -8,12 +8,15 @@ pub struct DeviceArguments {
     /// Where it runs: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu", value_parser = device)]
     device: DeviceId,
+    /// How a GPU computes what the model has in f32: f32, tf32, f16 or bf16
+    #[arg(long, default_value = "f32", value_parser = precision)]
+    precision: Precision,
 }
 
 impl DeviceArguments {
     /// Settings of a session that runs there, with so many threads on the processor.
     pub fn options(&self, threads: usize) -> SessionOptions {
-        SessionOptions { device: self.device, threads, ..SessionOptions::default() }
+        SessionOptions { device: self.device, precision: self.precision, threads, ..SessionOptions::default() }
     }
 
     /// Whether it is not the processor.
@@ -29,6 +32,16 @@ fn device(text: &str) -> Result<DeviceId, String> {
         None if text == "cuda" => Ok(DeviceId::Cuda(0)),
         Some(("cuda", number)) => number.parse::<u16>().map(|n| DeviceId::Cuda(n.into())).map_err(|_| unknown()),
         _ => Err(unknown()),
+    }
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "tf32" => Ok(Precision::Tf32),
+        "f16" => Ok(Precision::F16),
+        "bf16" => Ok(Precision::Bf16),
+        _ => Err("it is none of f32, tf32, f16, bf16".into()),
     }
 }
 

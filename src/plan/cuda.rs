@@ -6,17 +6,19 @@
 
 use super::memory::Block;
 use super::resolve::{Draft, Resolver};
-use super::{End, Known, Location, Place, Step, Work};
+use super::{End, Known, Location, Place, Precision, Step, Work};
 use crate::cuda::Weights;
 use crate::error::{Error, Result};
 use crate::graph::{Node, ValueId};
-use crate::ops::{CudaKernel, Op, Operand, Prepare, PrepareCuda, TensorInfo};
-use crate::tensor::{Buffer, Layout, TensorType, View};
+use crate::ops::{Cast, CudaKernel, Op, Operand, Prepare, PrepareCuda, TensorInfo};
+use crate::tensor::{Buffer, DType, Layout, TensorType, View};
 
 /// A GPU as plans see it.
 pub struct Cuda {
     /// The model's constants in its memory.
     pub weights: Weights,
+    /// How it computes.
+    pub precision: Precision,
 }
 
 impl Resolver<'_> {
@@ -33,19 +35,44 @@ impl Resolver<'_> {
         if self.belongs_to_host(draft, node, infos)? {
             return Ok(false);
         }
-        let Some(kernel) = self.cuda_kernel(draft, node, op, infos, cuda)? else { return Ok(false) };
+        let preferred = cuda.precision.of(op);
+        // What has no kernel for the smaller type may have one for the model's.
+        for float in [preferred, DType::F32] {
+            let stored = |info: &TensorInfo| TensorInfo { dtype: narrowed(info.dtype, float), ..*info };
+            let outputs: Vec<TensorInfo> = infos.iter().map(stored).collect();
+            if let Some(kernel) = self.cuda_kernel(draft, node, (op, float), &outputs, cuda)? {
+                self.add_cuda(draft, index, kernel, (types, &outputs, float), cuda)?;
+                return Ok(true);
+            }
+            if float == DType::F32 {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    fn add_cuda(
+        &self,
+        draft: &mut Draft,
+        index: usize,
+        kernel: CudaKernel,
+        (types, infos, float): (&[TensorType], &[TensorInfo], DType),
+        cuda: &Cuda,
+    ) -> Result<()> {
+        let node = &self.graph.nodes[index];
         let mut inputs = vec![];
         for id in &node.inputs {
-            inputs.push(id.map(|id| self.on_device(draft, id, index, cuda)).transpose()?);
+            inputs.push(id.map(|id| self.on_device(draft, (id, float), index, cuda)).transpose()?);
         }
         let mut outputs = vec![];
         for ((&id, ty), info) in node.outputs.iter().zip(types).zip(infos) {
             let at = draft.device_block(*info)?;
-            draft.states[id.0 as usize] = Some(Known::new(ty.clone(), at.place.clone()));
+            let known = Known { stored: info.dtype, ..Known::new(ty.clone(), at.place.clone()) };
+            draft.states[id.0 as usize] = Some(known);
             outputs.push(at);
         }
         draft.device_step(index, Work::Cuda(kernel), inputs, outputs);
-        Ok(true)
+        Ok(())
     }
 
     /// Whether a node has nothing to do with the GPU: all its inputs are constants, or all its operands are integers that are
@@ -61,66 +88,104 @@ impl Resolver<'_> {
         Ok(constant || integers)
     }
 
+    /// The kernel of a node whose f32 operands are of type `float` on the GPU.
     fn cuda_kernel(
         &self,
         draft: &Draft,
         node: &Node,
-        op: &Op,
+        (op, float): (&Op, DType),
         outputs: &[TensorInfo],
         cuda: &Cuda,
     ) -> Result<Option<CudaKernel>> {
         let locate = |id: &Option<ValueId>| id.map(|id| self.location(draft, id)).transpose();
         let locations = node.inputs.iter().map(locate).collect::<Result<Vec<_>>>()?;
-        let places = node.inputs.iter().zip(&locations);
-        let inputs: Vec<Option<Operand<'_>>> =
-            places.map(|(id, at)| Some(self.cuda_operand((*id)?, at.as_ref()?))).collect();
+        let mut inputs: Vec<Option<Operand<'_>>> = vec![];
+        for (id, at) in node.inputs.iter().zip(&locations) {
+            let Some((id, at)) = id.zip(at.as_ref()) else {
+                inputs.push(None);
+                continue;
+            };
+            let dtype = narrowed(draft.known(id)?.ty.dtype, float);
+            inputs.push(Some(self.cuda_operand(id, at, dtype)));
+        }
         let operands = Prepare { isa: self.isa, inputs: &inputs, outputs, derived: self.derived };
         op.prepare_cuda(&PrepareCuda { device: cuda.weights.device(), operands: &operands })
     }
 
-    /// What kernels are told of an input: it is row-major on the GPU.
-    fn cuda_operand<'l>(&self, id: ValueId, at: &'l Location) -> Operand<'l> {
+    /// What kernels are told of an input: it is row-major on the GPU. Data of constants is there if it is of the same type.
+    fn cuda_operand<'l>(&self, id: ValueId, at: &'l Location, dtype: DType) -> Operand<'l> {
         let data = match &at.place {
-            Place::Constant(data) if self.layout(id) == Layout::RowMajor => Some(View::new(data, at.info.dtype)),
+            Place::Constant(data) if self.layout(id) == Layout::RowMajor && at.info.dtype == dtype => {
+                Some(View::new(data, dtype))
+            }
             _ => None,
         };
-        Operand { info: at.info, data, layout: Layout::RowMajor }
+        Operand { info: TensorInfo { dtype, ..at.info }, data, layout: Layout::RowMajor }
     }
 
-    /// Where a value is in the GPU's memory, to which it is copied now if it is not there.
-    fn on_device(&self, draft: &mut Draft, id: ValueId, node: usize, cuda: &Cuda) -> Result<Location> {
+    /// Where a value is in the GPU's memory, with `float` in the place of f32; it is copied there now if it is not.
+    fn on_device(
+        &self,
+        draft: &mut Draft,
+        (id, float): (ValueId, DType),
+        node: usize,
+        cuda: &Cuda,
+    ) -> Result<Location> {
         let from = self.location(draft, id)?;
-        let copies = &draft.known(id)?.copies;
-        if let Some(found) = [&from].into_iter().chain(copies).find(|at| at.place.is_device()) {
+        let known = draft.known(id)?;
+        let dtype = narrowed(known.ty.dtype, float);
+        let there: Vec<&Location> =
+            [&from].into_iter().chain(&known.copies).filter(|at| at.place.is_device()).collect();
+        if let Some(&found) = there.iter().find(|at| at.info.dtype == dtype) {
             return Ok(found.clone());
         }
-        let to = match &from.place {
-            Place::Constant(data) => {
+        let to = match (there.first().map(|&at| at.clone()), &from.place) {
+            (Some(there), _) => self.cast(draft, there, dtype, node, cuda)?,
+            (None, Place::Constant(data)) => {
                 let form = (from.info.dtype, &from.info.dims, self.layout(id));
                 // What is not the model's comes and goes with the segment.
                 let kept = self.graph.value(id).constant.is_some();
-                let memory = cuda.weights.upload(data, form, from.info.dtype, kept)?;
+                let memory = cuda.weights.upload(data, form, dtype, kept)?;
                 let len = memory.len();
-                Location::whole(Place::Weights(memory), from.info, len)
+                Location::whole(Place::Weights(memory), TensorInfo { dtype, ..from.info }, len)
             }
-            _ => {
-                let to = draft.device_block(from.info)?;
-                let staging = draft.stage(to.len);
-                draft.device_step(node, Work::Upload(staging), vec![Some(from)], vec![to.clone()]);
-                to
+            (None, _) => {
+                let uploaded = draft.device_block(from.info)?;
+                let staging = draft.stage(uploaded.len);
+                draft.device_step(node, Work::Upload(staging), vec![Some(from)], vec![uploaded.clone()]);
+                draft.add_copy(id, uploaded.clone());
+                if uploaded.info.dtype == dtype {
+                    return Ok(uploaded);
+                }
+                self.cast(draft, uploaded, dtype, node, cuda)?
             }
         };
         draft.add_copy(id, to.clone());
         Ok(to)
     }
 
+    /// Adds a step that converts a tensor on the GPU.
+    fn cast(&self, draft: &mut Draft, from: Location, to: DType, node: usize, cuda: &Cuda) -> Result<Location> {
+        let made = TensorInfo { dtype: to, ..from.info };
+        let input = Operand { info: from.info, data: None, layout: Layout::RowMajor };
+        let operands = Prepare { isa: self.isa, inputs: &[Some(input)], outputs: &[made], derived: self.derived };
+        let kernel =
+            Op::from(Cast { to }).prepare_cuda(&PrepareCuda { device: cuda.weights.device(), operands: &operands })?;
+        let missing = || Error::unsupported(format!("{}{:?} as {to} on a GPU", from.info.dtype, from.info.dims));
+        let (kernel, to) = (kernel.ok_or_else(missing)?, draft.device_block(made)?);
+        draft.device_step(node, Work::Cuda(kernel), vec![Some(from)], vec![to.clone()]);
+        Ok(to)
+    }
+
     /// Where a value is in the host's memory, to which it is copied now if it is not there.
     pub(super) fn on_host(&self, draft: &mut Draft, id: ValueId, node: usize) -> Result<Location> {
         let from = self.location(draft, id)?;
-        let copies = &draft.known(id)?.copies;
-        if let Some(found) = [&from].into_iter().chain(copies).find(|at| !at.place.is_device()) {
+        let known = draft.known(id)?;
+        if let Some(found) = [&from].into_iter().chain(&known.copies).find(|at| !at.place.is_device()) {
             return Ok(found.clone());
         }
+        let (cuda, dtype) = (self.cuda.ok_or_else(|| Error::internal("no GPU, and a value on it"))?, known.ty.dtype);
+        let from = self.on_device(draft, (id, dtype), node, cuda)?;
         let len = from.info.byte_len()?;
         let to = Location::whole(draft.block(len), from.info, len);
         let staging = draft.stage(len);
@@ -159,7 +224,8 @@ impl Resolver<'_> {
     fn deliver(&self, draft: &mut Draft, output: usize, id: ValueId, node: usize) -> Result<Location> {
         let cuda =
             self.cuda.ok_or_else(|| Error::device("an output is in a GPU's memory, and the session has none"))?;
-        let from = self.on_device(draft, id, node, cuda)?;
+        let dtype = draft.known(id)?.ty.dtype;
+        let from = self.on_device(draft, (id, dtype), node, cuda)?;
         let to = Location::whole(Place::DeviceOutput(output), from.info, from.info.byte_len()?);
         if from.len == 0 {
             return Ok(to);
@@ -167,6 +233,11 @@ impl Resolver<'_> {
         draft.device_step(node, Work::Move, vec![Some(from)], vec![to.clone()]);
         Ok(to)
     }
+}
+
+/// The type of an operand on the GPU, with `float` in the place of f32.
+fn narrowed(dtype: DType, float: DType) -> DType {
+    if dtype == DType::F32 { float } else { dtype }
 }
 
 impl Draft {

@@ -10,11 +10,13 @@ mod cuda;
 mod fuse_cpu;
 mod join;
 mod memory;
+mod precision;
 mod resolve;
 
 pub use cache::Cache;
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;
+pub use precision::Precision;
 pub use resolve::Resolver;
 
 use crate::error::{Error, Result};

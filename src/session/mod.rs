@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::exec::{Control, Executor, Prepared, Source, Workspace};
 use crate::graph::GraphId;
 use crate::ops::TensorInfo;
+pub use crate::plan::Precision;
 use crate::plan::{Limits, SharedSegment, Step};
 use crate::tensor::{Bindings, Buffer, Dims};
 use io::{CallerOutputs, copy_if_needed, source};
@@ -54,6 +55,8 @@ pub enum DeviceId {
 pub struct SessionOptions {
     /// Where.
     pub device: DeviceId,
+    /// How a GPU computes what the model has in f32.
+    pub precision: Precision,
     /// Threads to use; None starts a runtime of this session's own.
     pub runtime: Option<Arc<Runtime>>,
     /// Threads of the session's own runtime; 0 means all cores that the process may use.
@@ -77,7 +80,14 @@ impl fmt::Display for DeviceId {
 impl Default for SessionOptions {
     fn default() -> Self {
         let max_memory = Limits::default().max_memory;
-        SessionOptions { device: DeviceId::Cpu, runtime: None, threads: 0, max_memory, max_contexts: 8 }
+        SessionOptions {
+            device: DeviceId::Cpu,
+            precision: Precision::F32,
+            runtime: None,
+            threads: 0,
+            max_memory,
+            max_contexts: 8,
+        }
     }
 }
 
@@ -138,7 +148,7 @@ impl Session {
         };
         let limits = Limits { max_memory: options.max_memory };
         let prepared = Prepared::new(model.program.clone(), isa, limits, model.derived.clone());
-        let prepared = on_device(prepared, options.device)?;
+        let prepared = on_device(prepared, options)?;
         let (model, device, max_contexts) = (model.clone(), options.device, options.max_contexts);
         Ok(Arc::new(Session { model, runtime, prepared, device, max_contexts, idle: Mutex::default() }))
     }
@@ -301,16 +311,16 @@ impl Last {
 }
 
 #[cfg(feature = "cuda")]
-fn on_device(prepared: Prepared, device: DeviceId) -> Result<Prepared> {
-    match device {
+fn on_device(prepared: Prepared, options: &SessionOptions) -> Result<Prepared> {
+    match options.device {
         DeviceId::Cpu => Ok(prepared),
-        DeviceId::Cuda(ordinal) => prepared.on(&crate::cuda::Device::open(ordinal)?),
+        DeviceId::Cuda(ordinal) => prepared.on(&crate::cuda::Device::open(ordinal)?, options.precision),
     }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn on_device(prepared: Prepared, device: DeviceId) -> Result<Prepared> {
-    match device {
+fn on_device(prepared: Prepared, options: &SessionOptions) -> Result<Prepared> {
+    match options.device {
         DeviceId::Cpu => Ok(prepared),
         DeviceId::Cuda(_) => Err(Error::device("CUDA is not part of this build of the library")),
     }
