@@ -42,6 +42,7 @@
 #  endif
 #endif
 
+#define INFER_DEVICE_INFO_INIT {sizeof(infer_device_info), 0, 0, 0, 0, 0, 0, {0}, {0}}
 #define INFER_ERROR_INIT {sizeof(infer_error), 0, 0, 0, {0}, {0}, {0}}
 #define INFER_TENSOR_INIT {sizeof(infer_tensor), 0, 0, 0, 0, 0, NULL, 0, 0, {0}, {0}, NULL}
 #define INFER_TENSOR_INFO_INIT {sizeof(infer_tensor_info), 0, 0, 0, NULL, {0}, {NULL}, {0}, {0}}
@@ -135,13 +136,43 @@ INFER_API size_t infer_dtype_size(infer_dtype dtype);
 /// Thread-safety: any thread. Lifetime: static.
 INFER_API const char *infer_dtype_name(infer_dtype dtype);
 
-/* Devices */
+/* Devices
+ *
+ * A GPU needs the NVIDIA driver and nothing else. A call that needs one and cannot have it returns INFER_ERROR_DEVICE;
+ * infer_last_error() then says whether the driver is missing or too old, or what else it is.
+ */
 
 /// Where memory or computation is, one of INFER_DEVICE_*.
 typedef uint32_t infer_device;
 
+/// What a device is; start with INFER_DEVICE_INFO_INIT.
+typedef struct infer_device_info {
+  uint32_t struct_size;     ///< sizeof(infer_device_info), as INFER_DEVICE_INFO_INIT sets it.
+  uint32_t capability;      ///< Compute capability of a GPU, 1000 * major + 10 * minor; 0 for the processor.
+  uint32_t units;           ///< Multiprocessors of a GPU, or processors that this process may use.
+  uint32_t reserved;        ///< Zero.
+  uint64_t memory;          ///< Bytes of a GPU's memory; 0 for the processor.
+  uint64_t memory_used;     ///< Bytes of a GPU's memory that this library uses now.
+  uint64_t memory_reserved; ///< And those that it keeps for later as well; infer_device_trim() gives the difference back.
+  uint8_t uuid[16];         ///< Tells GPUs apart whatever their numbers; zeros for the processor.
+  char name[128];           ///< Its name, NUL-terminated.
+} infer_device_info;
+
 #define INFER_DEVICE_CPU 0  ///< The processor and its memory.
 #define INFER_DEVICE_CUDA 1 ///< An NVIDIA GPU, numbered as the CUDA driver numbers them.
+
+/// How many devices of a kind there are: 1 for the processor. INFER_ERROR_DEVICE if the driver of that kind is missing or
+/// cannot be used.
+/// Thread-safety: any thread. Lifetime: a number.
+INFER_API infer_status infer_device_count(infer_device device, size_t *out);
+
+/// Describes device `id` of a kind.
+/// Thread-safety: any thread. Lifetime: the text is copied.
+INFER_API infer_status infer_device_describe(infer_device device, int32_t id, infer_device_info *out);
+
+/// Gives memory of a GPU that the library keeps for later back to it. Sessions keep what they use.
+/// Thread-safety: any thread. Lifetime: nothing is kept.
+INFER_API infer_status infer_device_trim(infer_device device, int32_t id);
 
 /* Tensors
  *
@@ -375,6 +406,14 @@ INFER_API void infer_cancel_destroy(infer_cancel *cancel);
 typedef struct infer_session infer_session;                 ///< A prepared model.
 typedef struct infer_session_options infer_session_options; ///< Settings of a session.
 
+/// How a GPU computes what the model has in f32, one of INFER_PRECISION_*.
+typedef uint32_t infer_precision;
+
+#define INFER_PRECISION_F32 0  ///< In f32.
+#define INFER_PRECISION_TF32 1 ///< As F32, but factors of products may be rounded to 11 bits.
+#define INFER_PRECISION_F16 2  ///< In f16, with sums in f32, where that is safe.
+#define INFER_PRECISION_BF16 3 ///< In bf16, likewise.
+
 /// Settings: the processor, the threads of the model's runtime or, if it has none, as many as this process may use.
 /// Thread-safety: any thread. Lifetime: until infer_session_options_destroy().
 INFER_API infer_status infer_session_options_create(infer_session_options **out);
@@ -392,6 +431,10 @@ INFER_API infer_status infer_session_options_set_threads(infer_session_options *
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_session_options_set_device(infer_session_options *options, infer_device device, int32_t id,
                                                         uint32_t fallback);
+
+/// How a GPU computes; a session on the processor computes in f32 whatever is set. Inputs and outputs keep their types.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+INFER_API infer_status infer_session_options_set_precision(infer_session_options *options, infer_precision precision);
 
 /// Most bytes of activations and workspace for one run; a run that needs more ends with INFER_ERROR_NO_MEMORY.
 /// Thread-safety: one thread at a time. Lifetime: copied.

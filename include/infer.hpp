@@ -315,6 +315,9 @@ class Session : public Handle<infer_session, infer_session_destroy> {
     Options &device(infer_device device, int32_t id = 0, bool fallback = false) {
       return note(infer_session_options_set_device(get(), device, id, fallback)), *this;
     }
+    Options &precision(infer_precision precision) {
+      return note(infer_session_options_set_precision(get(), precision)), *this;
+    }
     Options &max_memory(uint64_t bytes) { return note(infer_session_options_set_max_memory(get(), bytes)), *this; }
   };
 

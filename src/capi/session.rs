@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::arguments;
-use super::device::{INFER_DEVICE_CPU, INFER_DEVICE_CUDA, infer_device};
+use super::device::{device_id, infer_device};
 use super::ffi;
 use super::model::infer_model;
 use super::run_options::{self, infer_run_options};
@@ -16,7 +16,19 @@ use super::sized::Array;
 use super::status::infer_status;
 use super::tensor::infer_tensor;
 use crate::error::{Error, Result, Status};
-use crate::session::{DeviceId, Session, SessionOptions};
+use crate::session::{DeviceId, Precision, Session, SessionOptions};
+
+/// How a GPU computes what the model has in f32, one of INFER_PRECISION_*.
+pub type infer_precision = u32;
+
+/// In f32.
+pub const INFER_PRECISION_F32: infer_precision = 0;
+/// As F32, but factors of products may be rounded to 11 bits.
+pub const INFER_PRECISION_TF32: infer_precision = 1;
+/// In f16, with sums in f32, where that is safe.
+pub const INFER_PRECISION_F16: infer_precision = 2;
+/// In bf16, likewise.
+pub const INFER_PRECISION_BF16: infer_precision = 3;
 
 /// A prepared model.
 pub struct infer_session {
@@ -79,14 +91,33 @@ pub unsafe extern "C" fn infer_session_options_set_device(
     ffi::run(|| {
         // SAFETY: NULL or a live object of the caller's.
         let options = unsafe { ffi::borrow_mut(options, "options")? };
-        if device > INFER_DEVICE_CUDA {
-            return Err(Error::invalid(format!("`device` is {device}, which is none of INFER_DEVICE_*")));
-        }
-        if id < 0 || (device == INFER_DEVICE_CPU && id != 0) {
-            return Err(Error::invalid(format!("`id` is {id}: there is no such device")));
-        }
+        let device = device_id(device, id)?;
         options.fallback = ffi::flag(fallback, "fallback")?;
-        options.settings.device = if device == INFER_DEVICE_CPU { DeviceId::Cpu } else { DeviceId::Cuda(id) };
+        options.settings.device = device;
+        Ok(())
+    })
+}
+
+/// How a GPU computes; a session on the processor computes in f32 whatever is set. Inputs and outputs keep their types.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn infer_session_options_set_precision(
+    options: *mut infer_session_options,
+    precision: infer_precision,
+) -> infer_status {
+    ffi::run(|| {
+        // SAFETY: NULL or a live object of the caller's.
+        let options = unsafe { ffi::borrow_mut(options, "options")? };
+        options.settings.precision = match precision {
+            INFER_PRECISION_F32 => Precision::F32,
+            INFER_PRECISION_TF32 => Precision::Tf32,
+            INFER_PRECISION_F16 => Precision::F16,
+            INFER_PRECISION_BF16 => Precision::Bf16,
+            _ => {
+                let message = format!("`precision` is {precision}, which is none of INFER_PRECISION_*");
+                return Err(Error::invalid(message));
+            }
+        };
         Ok(())
     })
 }

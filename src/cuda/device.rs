@@ -21,6 +21,13 @@ pub struct Device {
     context: Context,
 }
 
+/// The GPUs that are open.
+static OPEN: Mutex<Vec<Weak<Device>>> = Mutex::new(Vec::new());
+
+fn find(open: &[Weak<Device>], ordinal: i32) -> Option<Arc<Device>> {
+    open.iter().filter_map(Weak::upgrade).find(|device| device.info.ordinal == ordinal)
+}
+
 /// What a GPU is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {
@@ -89,15 +96,19 @@ impl Device {
 
     /// GPU number `ordinal`; all who have it open share it.
     pub fn open(ordinal: i32) -> Result<Arc<Device>> {
-        static OPEN: Mutex<Vec<Weak<Device>>> = Mutex::new(Vec::new());
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|device| device.strong_count() > 0);
-        if let Some(found) = open.iter().filter_map(Weak::upgrade).find(|d| d.info.ordinal == ordinal) {
+        if let Some(found) = find(&open, ordinal) {
             return Ok(found);
         }
         let device = Arc::new(Device::new(ordinal)?);
         open.push(Arc::downgrade(&device));
         Ok(device)
+    }
+
+    /// GPU number `ordinal`, if somebody has it open.
+    pub fn opened(ordinal: i32) -> Option<Arc<Device>> {
+        find(&OPEN.lock().unwrap_or_else(PoisonError::into_inner), ordinal)
     }
 
     /// The GPU with this UUID.

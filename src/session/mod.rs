@@ -1,9 +1,11 @@
 //! What an application holds: a runtime (threads), models (files), sessions (models prepared for a device) and contexts
 //! (the memory of one run at a time). Children keep their parents alive.
 
+mod device;
 mod io;
 mod model;
 
+pub use device::{DeviceFacts, DeviceId};
 pub use io::{DeviceData, Input, Output};
 pub use model::{Model, OpenOptions, Port, PortDim};
 
@@ -17,7 +19,6 @@ pub use crate::plan::Precision;
 use crate::plan::{Limits, SharedSegment, Step};
 use crate::tensor::{Bindings, Buffer, Dims};
 use io::{CallerOutputs, copy_if_needed, source};
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Threads that sessions share.
@@ -40,16 +41,6 @@ impl Runtime {
     }
 }
 
-/// Where a session runs its model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DeviceId {
-    /// The processor.
-    #[default]
-    Cpu,
-    /// The GPU with this number, as the CUDA driver counts, for all operators that it has kernels for.
-    Cuda(i32),
-}
-
 /// How a session runs its model.
 #[derive(Clone)]
 pub struct SessionOptions {
@@ -66,15 +57,6 @@ pub struct SessionOptions {
     /// Most contexts that [`Session::run`] keeps for concurrent callers; further callers wait for none: they get a
     /// context that is freed after the run.
     pub max_contexts: usize,
-}
-
-impl fmt::Display for DeviceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DeviceId::Cpu => f.write_str("the processor"),
-            DeviceId::Cuda(ordinal) => write!(f, "CUDA device {ordinal}"),
-        }
-    }
 }
 
 impl Default for SessionOptions {
@@ -148,7 +130,7 @@ impl Session {
         };
         let limits = Limits { max_memory: options.max_memory };
         let prepared = Prepared::new(model.program.clone(), isa, limits, model.derived.clone());
-        let prepared = on_device(prepared, options)?;
+        let prepared = options.device.prepare(prepared, options.precision)?;
         let (model, device, max_contexts) = (model.clone(), options.device, options.max_contexts);
         Ok(Arc::new(Session { model, runtime, prepared, device, max_contexts, idle: Mutex::default() }))
     }
@@ -307,22 +289,6 @@ impl Last {
     fn fits(&self, inputs: &[Input<'_>], outputs: &[Output<'_>]) -> bool {
         self.dims.iter().eq(inputs.iter().map(|i| &i.dims))
             && self.resident.iter().copied().eq(resident(inputs, outputs).map(|device| device.is_some()))
-    }
-}
-
-#[cfg(feature = "cuda")]
-fn on_device(prepared: Prepared, options: &SessionOptions) -> Result<Prepared> {
-    match options.device {
-        DeviceId::Cpu => Ok(prepared),
-        DeviceId::Cuda(ordinal) => prepared.on(&crate::cuda::Device::open(ordinal)?, options.precision),
-    }
-}
-
-#[cfg(not(feature = "cuda"))]
-fn on_device(prepared: Prepared, options: &SessionOptions) -> Result<Prepared> {
-    match options.device {
-        DeviceId::Cpu => Ok(prepared),
-        DeviceId::Cuda(_) => Err(Error::device("CUDA is not part of this build of the library")),
     }
 }
 
