@@ -14,7 +14,7 @@ import subprocess
 
 import numpy as np
 
-from . import _library
+from . import _dlpack, _library
 from ._library import lib
 
 __all__ = ["ConversionError", "Error", "Port", "Session", "convert"]
@@ -122,9 +122,10 @@ class Session:
     path: the model file.
     threads: how many threads work on a run, the calling one among them; 0 is one for each core.
     device: "cpu", "cuda" or "cuda:1".
+    precision: how a GPU computes what the model has in f32, "f32", "tf32", "f16" or "bf16".
     """
 
-    def __init__(self, path, threads=0, device="cpu"):
+    def __init__(self, path, threads=0, device="cpu", precision="f32"):
         self._handle = ctypes.c_void_p()
         self._destroy = lib.infer_session_destroy
         model, options = ctypes.c_void_p(), ctypes.c_void_p()
@@ -136,6 +137,7 @@ class Session:
             _check(lib.infer_session_options_create(options))
             _check(lib.infer_session_options_set_threads(options, _unsigned(threads)))
             _check(lib.infer_session_options_set_device(options, *_device(device), 0))
+            _check(lib.infer_session_options_set_precision(options, _precision(precision)))
             _check(lib.infer_session_create(model, options, self._handle))
         finally:
             lib.infer_session_options_destroy(options)
@@ -149,6 +151,8 @@ class Session:
 
     def run(self, feed, timeout=None):
         """Runs the model on a dict of an array for each input's name; returns the list of its outputs.
+
+        A session on a GPU also takes tensors in that GPU's memory, of any library that speaks DLPack (PyTorch, CuPy, JAX).
 
         timeout: seconds after which the run ends with an error.
         """
@@ -174,6 +178,13 @@ def _device(text):
     if kind not in kinds or not (number or "0").isdigit():
         raise ValueError(f"device {text!r} is none of 'cpu', 'cuda', 'cuda:N'")
     return kinds[kind], int(number or 0)
+
+
+def _precision(text):
+    kinds = ("f32", "tf32", "f16", "bf16")
+    if text not in kinds:
+        raise ValueError(f"precision {text!r} is none of {', '.join(map(repr, kinds))}")
+    return kinds.index(text)
 
 
 class _Call:
@@ -255,6 +266,10 @@ class _Input:
     def set(self, value):
         """Describes an array; what it returns must be kept until the run is over."""
         port = self.port
+        if _dlpack.is_cuda(value):
+            return self._set_cuda(_dlpack.View(value))
+        if self.tensor.device != _library.CPU:
+            self.tensor.device, self.tensor.device_id, self.shape = _library.CPU, 0, None
         array = value if isinstance(value, np.ndarray) else np.asarray(value, None if hasattr(value, "dtype") else port.dtype)
         if not array.flags.c_contiguous or not array.dtype.isnative:
             array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
@@ -262,6 +277,18 @@ class _Input:
             self._describe(array)
         self.tensor.data = array.__array_interface__["data"][0]
         return array
+
+    def _set_cuda(self, view):
+        """As `set`, of a tensor in a GPU's memory."""
+        name, tensor = self.port.name, self.tensor
+        if view.dtype is None or len(view.shape) > _library.MAX_RANK or not view.contiguous:
+            raise ValueError(f"input '{name}': a contiguous tensor of at most {_library.MAX_RANK} dimensions is needed")
+        tensor.device, tensor.device_id = _library.CUDA, view.device_id
+        tensor.dtype, tensor.rank, tensor.byte_len = view.dtype, len(view.shape), view.nbytes
+        tensor.shape[: tensor.rank] = view.shape
+        tensor.data = view.address
+        self.shape, self.dtype = view.shape, None
+        return view
 
     def _describe(self, array):
         name, wanted = self.port.name, self.port.dtype

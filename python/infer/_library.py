@@ -86,6 +86,7 @@ _FUNCTIONS = {
     "infer_session_options_destroy": (None, [c_void_p]),
     "infer_session_options_set_threads": (c_int32, [c_void_p, c_uint32]),
     "infer_session_options_set_device": (c_int32, [c_void_p, c_uint32, c_int32, c_uint32]),
+    "infer_session_options_set_precision": (c_int32, [c_void_p, c_uint32]),
     "infer_session_create": (c_int32, [c_void_p, c_void_p, POINTER(c_void_p)]),
     "infer_session_destroy": (None, [c_void_p]),
     "infer_session_run": (c_int32, [c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t]),

@@ -155,6 +155,13 @@ impl Device {
         code == 0 && can != 0
     }
 
+    /// Waits for all work of the process on the device.
+    pub fn synchronize(&self) -> Result<()> {
+        let entered = self.enter()?;
+        // SAFETY: the context is current.
+        entered.check(unsafe { (self.driver.cuCtxSynchronize)() }, "cuCtxSynchronize")
+    }
+
     /// Bytes of the GPU's memory that are free, whoever uses the rest.
     pub fn free_memory(&self) -> Result<usize> {
         let entered = self.enter()?;

@@ -43,6 +43,11 @@ impl Stream {
         Stream { device: device.clone(), handle: handle.cast(), borrowed: true }
     }
 
+    /// Its address, for [`Stream::borrow`] and other users of the driver.
+    pub fn as_raw(&self) -> usize {
+        self.handle.expose_provenance()
+    }
+
     /// Its device.
     pub fn device(&self) -> &Arc<Device> {
         &self.device

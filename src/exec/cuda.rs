@@ -248,6 +248,13 @@ impl DeviceSpace {
     }
 }
 
+impl Drop for DeviceSpace {
+    /// Waits for work that uses the memory which goes now.
+    fn drop(&mut self) {
+        drop(self.settle());
+    }
+}
+
 fn source(step: &Step) -> Result<&Location> {
     step.inputs[0].as_ref().ok_or_else(|| Error::internal("a copy of nothing"))
 }
@@ -271,6 +278,8 @@ impl Executor<'_> {
         let nodes = &self.prepared.program.graphs[graph.0 as usize].nodes;
         let about = |step: &Step, e: Error| e.at_node(&nodes[step.node].name, nodes[step.node].kind.name());
         let result = self.launch_in(&mut space, (segment, range, &about), workspace, inputs, outputs);
+        // What is in the stream already must not meet the next run; its own failure is no news.
+        let result = result.inspect_err(|_| drop(space.stream().synchronize()));
         workspace.device = Some(space);
         result
     }

@@ -205,19 +205,39 @@ impl Resolver<'_> {
                 delivered.push(if resident { Some(self.deliver(draft, i, id, node)?) } else { None });
             }
         }
-        let later = self.graph.nodes[next_node..].iter().flat_map(|n| n.inputs.iter().flatten());
         let outputs = self.graph.outputs.iter().enumerate();
-        let outputs = outputs.filter(|(i, _)| !matches!(delivered.get(*i), Some(Some(_)))).map(|(_, id)| id);
-        let needed: Vec<ValueId> = later.chain(outputs).copied().collect();
-        for id in needed {
-            let on_device = |s: &Known| s.place.is_device() && !matches!(s.place, Place::DeviceInput(_));
-            if draft.states[id.0 as usize].as_ref().is_some_and(on_device) {
-                let home = self.on_host(draft, id, node)?;
-                let state = draft.states[id.0 as usize].as_mut().ok_or_else(|| Error::internal("a value is gone"))?;
-                (state.place, state.stored) = (home.place, home.info.dtype);
+        let outputs = outputs.filter(|(i, _)| !matches!(delivered.get(*i), Some(Some(_)))).map(|(_, &id)| id);
+        let outputs: Vec<ValueId> = outputs.collect();
+        let inputs = |nodes: &[Node]| nodes.iter().flat_map(|n| n.inputs.iter().flatten().copied()).collect();
+        let (now, later): (Vec<ValueId>, Vec<ValueId>) = match *end {
+            End::Done => (outputs, vec![]),
+            // The next node runs on the host, or its inputs are read there.
+            _ => {
+                let (next, rest) = self.graph.nodes[next_node..].split_at(1);
+                (inputs(next), [inputs(rest), outputs].concat())
+            }
+        };
+        for id in now {
+            self.bring(draft, id, node)?;
+        }
+        for id in later {
+            // The caller's inputs stay where they are.
+            let stays = |s: &Known| matches!(s.place, Place::DeviceInput(_));
+            if !draft.states[id.0 as usize].as_ref().is_some_and(stays) {
+                self.bring(draft, id, node)?;
             }
         }
         Ok(delivered)
+    }
+
+    /// Makes the host's memory the place of a value that is on the GPU.
+    fn bring(&self, draft: &mut Draft, id: ValueId, node: usize) -> Result<()> {
+        if draft.states[id.0 as usize].as_ref().is_some_and(|s| s.place.is_device()) {
+            let home = self.on_host(draft, id, node)?;
+            let state = draft.states[id.0 as usize].as_mut().ok_or_else(|| Error::internal("a value is gone"))?;
+            (state.place, state.stored) = (home.place, home.info.dtype);
+        }
+        Ok(())
     }
 
     /// Puts a value where the caller has an output in the GPU's memory.

@@ -77,10 +77,11 @@ impl Default for SessionOptions {
 pub struct Session {
     model: Arc<Model>,
     runtime: Arc<Runtime>,
+    /// Goes before the weights that its last runs on a GPU may still use.
+    idle: Mutex<Vec<Memory>>,
     prepared: Prepared,
     device: DeviceId,
     max_contexts: usize,
-    idle: Mutex<Vec<Memory>>,
 }
 
 /// A step of a plan.
@@ -294,8 +295,9 @@ impl Last {
 
 /// Memory for runs of one session by one thread at a time; repeated runs of one shape allocate nothing.
 pub struct Context {
-    session: Arc<Session>,
+    /// Goes before the session's weights, as its last run on a GPU may still use them.
     memory: Memory,
+    session: Arc<Session>,
 }
 
 impl Context {

@@ -54,6 +54,7 @@ static void null_pointers(const char *path) {
   FAILS(infer_session_options_create(NULL), INVALID, "out");
   FAILS(infer_session_options_set_threads(NULL, 1), INVALID, "options");
   FAILS(infer_session_options_set_device(NULL, INFER_DEVICE_CPU, 0, 0), INVALID, "options");
+  FAILS(infer_session_options_set_precision(NULL, INFER_PRECISION_F16), INVALID, "options");
   FAILS(infer_session_options_set_max_memory(NULL, 1), INVALID, "options");
   FAILS(infer_session_options_set_max_contexts(NULL, 1), INVALID, "options");
   FAILS(infer_session_create(NULL, NULL, &s), INVALID, "model");
@@ -126,6 +127,8 @@ static void options_out_of_range(void) {
   FAILS(infer_session_options_set_device(options, 77, 0, 0), INVALID, "device");
   FAILS(infer_session_options_set_device(options, INFER_DEVICE_CPU, 1, 0), INVALID, "id");
   FAILS(infer_session_options_set_device(options, INFER_DEVICE_CUDA, 0, 3), INVALID, "fallback");
+  FAILS(infer_session_options_set_precision(options, 4), INVALID, "precision");
+  OK(infer_session_options_set_precision(options, INFER_PRECISION_BF16));
   OK(infer_session_options_set_max_memory(options, 16));
   OK(infer_session_create(model, options, &s));
   if (s) {

@@ -13,6 +13,7 @@ SIZE(infer_dtype, 4);
 SIZE(infer_device, 4);
 SIZE(infer_open_mode, 4);
 SIZE(infer_log_level, 4);
+SIZE(infer_precision, 4);
 
 SIZE(infer_error, 720);
 AT(infer_error, struct_size, 0);
@@ -48,11 +49,23 @@ AT(infer_tensor_info, dim_names, 88);
 AT(infer_tensor_info, dim_min, 152);
 AT(infer_tensor_info, dim_max, 216);
 
-SIZE(infer_run_options, 24);
+SIZE(infer_run_options, 32);
 AT(infer_run_options, struct_size, 0);
 AT(infer_run_options, flags, 4);
 AT(infer_run_options, timeout_ns, 8);
 AT(infer_run_options, cancel, 16);
+AT(infer_run_options, stream, 24);
+
+SIZE(infer_device_info, 184);
+AT(infer_device_info, struct_size, 0);
+AT(infer_device_info, capability, 4);
+AT(infer_device_info, units, 8);
+AT(infer_device_info, reserved, 12);
+AT(infer_device_info, memory, 16);
+AT(infer_device_info, memory_used, 24);
+AT(infer_device_info, memory_reserved, 32);
+AT(infer_device_info, uuid, 40);
+AT(infer_device_info, name, 56);
 
 int main(void) {
   const infer_error error = INFER_ERROR_INIT;

@@ -1,0 +1,331 @@
+//! Sessions on a GPU. Where there is none these tests do nothing, unless `INFER_TEST_DEVICE=cuda` says that there is; the stand-in
+//! for the driver (`cargo xtask standin`) counts as one.
+
+use infer::cuda::{Device, Memory, Stream};
+use infer::error::Status;
+use infer::exec::{Control, Profile, RawStream};
+use infer::graph::{Constant, Program, ValueId};
+use infer::ops::softmax::SoftmaxKind;
+use infer::ops::{MatMul, NonZero, Op, Softmax, Tensor};
+use infer::session::{Context, DeviceData, DeviceId, Input, Model, Output, Precision, Session, SessionOptions};
+use infer::tensor::{DType, Dim, Dims, Shape, TensorType};
+use std::process::Command;
+use std::sync::Arc;
+
+const WIDTH: usize = 24;
+
+/// The first GPU, which is there until the process ends: tests that count what it holds run in processes of their own.
+fn gpu() -> Option<Arc<Device>> {
+    match Device::open(0) {
+        Ok(device) => Some(device),
+        Err(e) if std::env::var_os("INFER_TEST_DEVICE").is_some_and(|v| v == "cuda") => panic!("{e}"),
+        Err(_) => None,
+    }
+}
+
+struct Build(Program);
+
+impl Build {
+    /// A program with an input `x[batch, WIDTH]`.
+    fn new() -> (Build, ValueId) {
+        let mut p = Program { producer: "test".into(), ..Program::default() };
+        let g = p.add_graph("main");
+        let dims = [Dim::sym(p.sym("batch")), Dim::from(WIDTH)];
+        let x = p.add_input(g, "x", TensorType::new(DType::F32, Shape::new(dims).unwrap()));
+        (Build(p), x)
+    }
+
+    fn op(&mut self, name: &str, op: impl Into<Op>, inputs: &[ValueId]) -> ValueId {
+        let inputs: Vec<Option<ValueId>> = inputs.iter().map(|&v| Some(v)).collect();
+        self.0.add_op(infer::graph::GraphId(0), name, op, &inputs).unwrap()[0]
+    }
+
+    fn layer(&mut self, name: &str, x: ValueId) -> ValueId {
+        let numbers: Vec<f32> = (0..WIDTH * WIDTH).map(|i| (i * 37 % 101) as f32 / 100.0 - 0.4).collect();
+        let weights = Tensor::new(&[WIDTH, WIDTH], &numbers).unwrap();
+        let weights = Constant::new(weights.info, infer::tensor::Layout::RowMajor, weights.data).unwrap();
+        let weights = self.0.graphs[0].add_constant("", weights);
+        let product = self.op(name, MatMul::default(), &[x, weights]);
+        self.op(&format!("{name}.softmax"), Softmax { kind: SoftmaxKind::Softmax, axis: -1 }, &[product])
+    }
+
+    fn model(mut self, outputs: &[ValueId]) -> Arc<Model> {
+        for (i, &id) in outputs.iter().enumerate() {
+            self.0.add_output(&format!("y{i}"), id);
+        }
+        self.0.verify().unwrap();
+        Model::from_program(self.0)
+    }
+}
+
+fn layers() -> Arc<Model> {
+    let (mut b, x) = Build::new();
+    let first = b.layer("first", x);
+    let second = b.layer("second", first);
+    b.model(&[second, first])
+}
+
+/// Its nodes run on the GPU, the processor, the GPU, and what follows depends on data.
+fn mixed() -> Arc<Model> {
+    let (mut b, x) = Build::new();
+    let first = b.layer("first", x);
+    let where_ = b.op("where", NonZero {}, &[first]);
+    let second = b.layer("second", first);
+    b.model(&[second, where_])
+}
+
+fn session(model: &Arc<Model>, device: DeviceId, precision: Precision) -> Arc<Session> {
+    let options = SessionOptions { device, precision, threads: 2, ..Default::default() };
+    Session::new(model, &options).unwrap()
+}
+
+fn numbers(batch: usize, seed: usize) -> Vec<u8> {
+    let number = |i: usize| ((i + seed) * 29 % 83) as f32 / 40.0 - 1.0;
+    (0..batch * WIDTH).flat_map(|i| number(i).to_le_bytes()).collect()
+}
+
+fn input(batch: usize, data: &[u8]) -> Input<'_> {
+    Input { dtype: DType::F32, dims: Dims::new(&[batch, WIDTH]), data, ..Input::default() }
+}
+
+fn run(context: &mut Context, batch: usize, seed: usize) -> Vec<Vec<u8>> {
+    let data = numbers(batch, seed);
+    let mut outputs: Vec<Output<'_>> = context.session().model().outputs().iter().map(|_| Output::default()).collect();
+    context.run(&[input(batch, &data)], &mut outputs, Control::default()).unwrap();
+    outputs.into_iter().map(|o| o.owned.unwrap().to_vec()).collect()
+}
+
+/// Largest difference of floats.
+fn difference(a: &[u8], b: &[u8]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let floats = |bytes: &[u8]| bytes.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect::<Vec<_>>();
+    floats(a).iter().zip(floats(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn a_gpu_computes_what_the_processor_does_run_after_run() {
+    let Some(_) = gpu() else { return };
+    for model in [layers(), mixed()] {
+        let cpu = session(&model, DeviceId::Cpu, Precision::F32);
+        let cuda = session(&model, DeviceId::Cuda(0), Precision::F32);
+        let (mut want, mut got) = (Context::new(&cpu), Context::new(&cuda));
+        // The second run of a shape is captured, later ones are replayed, also after other shapes.
+        for (seed, batch) in [3, 3, 3, 1, 3, 1, 1, 70, 3, 70, 70].into_iter().enumerate() {
+            let (want, got) = (run(&mut want, batch, seed), run(&mut got, batch, seed));
+            assert!(difference(&want[0], &got[0]) < 1e-6, "batch {batch}, run {seed}");
+        }
+    }
+}
+
+#[test]
+fn steps_and_copies_are_where_they_should_be() {
+    let Some(_) = gpu() else { return };
+    let places = |model: &Arc<Model>| {
+        let info = infer::ops::TensorInfo { dtype: DType::F32, dims: Dims::new(&[2, WIDTH]) };
+        let steps = session(model, DeviceId::Cuda(0), Precision::F32).placement(&[info]).unwrap();
+        steps.into_iter().map(|step| step.place).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&layers()), ["to cuda", "cuda", "cuda", "cuda", "cuda", "from cuda", "from cuda"]);
+    // NonZero runs by itself, on what has come back.
+    assert_eq!(places(&mixed()), ["to cuda", "cuda", "cuda", "from cuda"]);
+}
+
+#[test]
+fn smaller_floats_are_close() {
+    let Some(_) = gpu() else { return };
+    let model = layers();
+    let want = run(&mut Context::new(&session(&model, DeviceId::Cpu, Precision::F32)), 9, 0);
+    for (precision, tolerance) in [(Precision::Tf32, 1e-3), (Precision::F16, 2e-3), (Precision::Bf16, 1e-2)] {
+        let mut context = Context::new(&session(&model, DeviceId::Cuda(0), precision));
+        let got = run(&mut context, 9, 0);
+        let error = difference(&want[0], &got[0]);
+        assert!(error < tolerance, "{precision:?}: {error}");
+        assert!(precision == Precision::Tf32 || error > 0.0, "{precision:?} computes in f32");
+    }
+}
+
+/// A run whose input and first output are in the GPU's memory, in the caller's stream.
+#[test]
+fn tensors_stay_in_the_memory_of_the_gpu() {
+    let Some(device) = gpu() else { return };
+    let model = layers();
+    let want = run(&mut Context::new(&session(&model, DeviceId::Cpu, Precision::F32)), 5, 1);
+    let session = session(&model, DeviceId::Cuda(0), Precision::F32);
+    let stream = Arc::new(Stream::new(&device).unwrap());
+    let len = 5 * WIDTH * 4;
+    let mut context = Context::new(&session);
+    for asynchronous in [false, true, true, true, false] {
+        let x = Memory::copy_of(&stream, &numbers(5, 1)).unwrap();
+        let y = Memory::new(&stream, len).unwrap();
+        let data = |memory: &Memory| Some(DeviceData { ordinal: 0, address: memory.address().0, len: memory.len() });
+        let input = Input { data: &[], device: data(&x), ..input(5, &[]) };
+        let mut outputs = [Output { device: data(&y), ..Output::default() }, Output::default()];
+        let stream_of_ours = Some(RawStream(stream.as_raw()));
+        let control = Control { stream: stream_of_ours, asynchronous, ..Control::default() };
+        context.run(&[input], &mut outputs, control).unwrap();
+        let mut got = vec![0; len];
+        y.read(&mut got).unwrap();
+        assert!(difference(&want[0], &got) < 1e-6);
+        // The other output is the host's: it is waited for.
+        assert!(difference(&want[1], outputs[1].owned.as_ref().unwrap()) < 1e-6);
+    }
+}
+
+#[test]
+fn memory_of_a_gpu_that_does_not_fit_is_refused() {
+    let Some(device) = gpu() else { return };
+    let model = layers();
+    let stream = Arc::new(Stream::new(&device).unwrap());
+    let x = Memory::copy_of(&stream, &numbers(2, 0)).unwrap();
+    let fails = |session: &Arc<Session>, data: DeviceData, status: Status, words: &str| {
+        let input = Input { device: Some(data), ..input(2, &[]) };
+        let mut outputs = [Output::default(), Output::default()];
+        let e = session.run(&[input], &mut outputs, Control::default()).unwrap_err();
+        assert!(e.status() == status && e.message().contains(words), "{e}");
+    };
+    let data = DeviceData { ordinal: 0, address: x.address().0, len: x.len() };
+    let (cpu, cuda) =
+        (session(&model, DeviceId::Cpu, Precision::F32), session(&model, DeviceId::Cuda(0), Precision::F32));
+    fails(&cpu, data, Status::Device, "the processor");
+    fails(&cuda, DeviceData { ordinal: 1, ..data }, Status::Device, "CUDA device 1");
+    fails(&cuda, DeviceData { len: 5, ..data }, Status::BufferTooSmall, "5 bytes");
+    fails(&cuda, DeviceData { address: data.address + 4, ..data }, Status::InvalidArgument, "multiple of 16");
+}
+
+#[test]
+fn threads_share_a_session() {
+    let Some(_) = gpu() else { return };
+    let model = layers();
+    let (cpu, cuda) =
+        (session(&model, DeviceId::Cpu, Precision::F32), session(&model, DeviceId::Cuda(0), Precision::F32));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (cpu, cuda) = (&cpu, &cuda);
+            scope.spawn(move || {
+                let (mut want, mut got) = (Context::new(cpu), Context::new(cuda));
+                for seed in 0..6 {
+                    let (want, got) = (run(&mut want, 1 + thread, seed), run(&mut got, 1 + thread, seed));
+                    assert!(difference(&want[0], &got[0]) < 1e-6);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_profile_tells_what_each_step_takes() {
+    let Some(_) = gpu() else { return };
+    let session = session(&layers(), DeviceId::Cuda(0), Precision::F32);
+    let (profile, data) = (Profile::default(), numbers(4, 0));
+    let mut outputs = [Output::default(), Output::default()];
+    let control = Control { profile: Some(&profile), ..Control::default() };
+    session.run(&[input(4, &data)], &mut outputs, control).unwrap();
+    assert_eq!(profile.steps().len(), 7);
+}
+
+/// Runs an ignored test of this file in a process of its own, with these variables.
+fn child(test: &str, variables: &[(&str, &str)]) {
+    if gpu().is_none() {
+        return;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture"]).envs(variables.iter().copied());
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).join("\n");
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn nothing_is_left_of_sessions_that_are_gone() {
+    child("nothing_is_left", &[]);
+}
+
+#[test]
+#[ignore = "run by nothing_is_left_of_sessions_that_are_gone"]
+fn nothing_is_left() {
+    let (device, model) = (gpu().unwrap(), mixed());
+    let used = || {
+        device.synchronize().unwrap();
+        device.pool_statistics().unwrap().used
+    };
+    assert_eq!(used(), 0);
+    for i in 0..100 {
+        let session = session(&model, DeviceId::Cuda(0), Precision::F32);
+        (0..3).for_each(|seed| drop(run(&mut Context::new(&session), 1 + i % 3, seed)));
+        assert!(used() > 0);
+    }
+    assert_eq!(used(), 0);
+}
+
+/// Only the stand-in fails when it is told to.
+fn is_standin() -> bool {
+    gpu().is_some_and(|device| device.info().name == "Stand-in")
+}
+
+#[test]
+fn a_fault_of_a_kernel_is_final() {
+    if is_standin() {
+        child("the_first_error_stays", &[("INFER_STANDIN_FAIL", "cuLaunchKernel:6:700")]);
+    }
+}
+
+#[test]
+#[ignore = "run by a_fault_of_a_kernel_is_final"]
+fn the_first_error_stays() {
+    let session = session(&layers(), DeviceId::Cuda(0), Precision::F32);
+    let mut context = Context::new(&session);
+    let mut messages = vec![];
+    for seed in 0..5 {
+        let data = numbers(2, seed);
+        let mut outputs = [Output::default(), Output::default()];
+        if let Err(e) = context.run(&[input(2, &data)], &mut outputs, Control::default()) {
+            assert_eq!(e.status(), Status::Device);
+            messages.push(e.message().to_owned());
+        }
+    }
+    // Whatever came before the fault has succeeded; nothing after it does.
+    assert!(messages.len() >= 3 && messages.iter().all(|m| m.contains("ILLEGAL_ADDRESS")), "{messages:?}");
+    let later = Session::new(session.model(), &SessionOptions { device: DeviceId::Cuda(0), ..Default::default() });
+    assert!(later.is_err_and(|e| e.message().contains("ILLEGAL_ADDRESS")));
+}
+
+#[test]
+fn exhausted_memory_is_an_error_that_passes() {
+    if is_standin() {
+        child("memory_runs_out", &[("INFER_STANDIN_MEMORY", "400000")]);
+    }
+}
+
+#[test]
+#[ignore = "run by exhausted_memory_is_an_error_that_passes"]
+fn memory_runs_out() {
+    let session = session(&layers(), DeviceId::Cuda(0), Precision::F32);
+    let (small, large) = (numbers(2, 0), numbers(4000, 0));
+    for (batch, data, fits) in [(2, &small, true), (4000, &large, false), (2, &small, true)] {
+        let mut outputs = [Output::default(), Output::default()];
+        let result = session.run(&[input(batch, data)], &mut outputs, Control::default());
+        assert_eq!(result.is_ok(), fits, "{result:?}");
+        assert!(result.err().is_none_or(|e| e.status() == Status::NoMemory));
+    }
+}
+
+#[test]
+fn reasons_why_there_is_no_gpu_are_told_apart() {
+    if is_standin() {
+        child("there_is_no_gpu", &[("INFER_STANDIN_DEVICES", "0"), ("EXPECTED", "finds no GPU")]);
+        child("there_is_no_gpu", &[("INFER_STANDIN_DRIVER", "12020"), ("EXPECTED", "driver is for CUDA 12.2")]);
+        child("there_is_no_gpu", &[("INFER_STANDIN_CAPABILITY", "6.1"), ("EXPECTED", "compute capability 6.1")]);
+    }
+    let e = Device::open(77).unwrap_err();
+    assert!(e.status() == Status::Device && e.message().contains("CUDA"), "{e}");
+}
+
+#[test]
+#[ignore = "run by reasons_why_there_is_no_gpu_are_told_apart"]
+fn there_is_no_gpu() {
+    let begun = std::time::Instant::now();
+    let e = Device::open(0).unwrap_err();
+    assert!(begun.elapsed().as_millis() < 50);
+    let words = std::env::var("EXPECTED").unwrap();
+    assert!(e.status() == Status::Device && e.message().contains(&words), "{e}");
+}
