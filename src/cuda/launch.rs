@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn divisors_divide() {
-        let numbers = [0, 1, 2, 3, 6, 7, 255, 256, 257, 640, 65535, 65536, 1_000_003, 0x3fff_ffff, 0x7fff_fffe, 0x7fff_ffff];
+        let numbers =
+            [0, 1, 2, 3, 6, 7, 255, 256, 257, 640, 65535, 65536, 1_000_003, 0x3fff_ffff, 0x7fff_fffe, 0x7fff_ffff];
         for d in numbers.into_iter().filter(|&d| d > 0) {
             let [value, factor, shift] = divisor(d as usize).map(u64::from);
             assert_eq!(value, d);
