@@ -29,11 +29,10 @@ pub fn read(table: Option<schema::Activation<'_>>) -> Result<Activation> {
     })
 }
 
-/// The attribute table of an activation; None for none.
-#[cfg(feature = "write")]
-pub fn write<'b>(a: Activation, b: &mut FlatBufferBuilder<'b>) -> Option<WIPOffset<schema::Activation<'b>>> {
-    let (kind, alpha, beta) = match a {
-        Activation::None => return None,
+/// An activation's number in model files, and its parameters: alpha and beta of the table, 0 where it has none.
+pub fn parts(activation: Activation) -> (u8, f32, f32) {
+    match activation {
+        Activation::None => (0, 0.0, 0.0),
         Activation::Relu => (1, 0.0, 0.0),
         Activation::Clip { lo, hi } => (2, lo, hi),
         Activation::LeakyRelu { alpha } => (3, alpha, 0.0),
@@ -47,6 +46,19 @@ pub fn write<'b>(a: Activation, b: &mut FlatBufferBuilder<'b>) -> Option<WIPOffs
         Activation::GeluTanh => (11, 0.0, 0.0),
         Activation::Softplus => (12, 0.0, 0.0),
         Activation::Mish => (13, 0.0, 0.0),
-    };
-    Some(schema::Activation::create(b, &schema::ActivationArgs { kind, alpha, beta }))
+    }
+}
+
+/// The attribute table of an activation; None for none.
+#[cfg(feature = "write")]
+pub fn write<'b>(activation: Activation, b: &mut FlatBufferBuilder<'b>) -> Option<WIPOffset<schema::Activation<'b>>> {
+    let (kind, alpha, beta) = parts(activation);
+    (kind != 0).then(|| schema::Activation::create(b, &schema::ActivationArgs { kind, alpha, beta }))
+}
+
+/// An activation as kernels for a GPU take it: Activation of `activation.cuh`.
+#[cfg(feature = "cuda")]
+pub fn words(activation: Activation) -> [u32; 3] {
+    let (kind, alpha, beta) = parts(activation);
+    [kind.into(), alpha.to_bits(), beta.to_bits()]
 }

@@ -8,6 +8,8 @@
 //! ONNX Gemm is lowered to this operator.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub(super) mod cuda;
 mod f32;
 mod operands;
 mod plain;
@@ -94,6 +96,11 @@ impl OpDef for MatMul {
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         cpu::prepare(self, cx)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
 

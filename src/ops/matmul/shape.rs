@@ -50,6 +50,12 @@ impl Offsets {
         Offsets { dims: Dims::new(to), strides }
     }
 
+    /// Distances in the tensor between neighbours along the dimensions of the larger one.
+    #[cfg(feature = "cuda")]
+    pub fn strides(&self) -> Dims {
+        self.strides
+    }
+
     /// Offset of the element at row-major position `index` of the larger tensor.
     pub fn at(&self, mut index: usize) -> usize {
         let mut offset = 0;
@@ -162,7 +168,7 @@ impl Matrices {
 }
 
 /// Batch extents, rows and columns of an operand, the last two as they are after the transposition.
-fn split(dims: &Dims, transpose: bool, column: bool) -> (&[usize], usize, usize) {
+pub fn split(dims: &Dims, transpose: bool, column: bool) -> (&[usize], usize, usize) {
     match &dims[..] {
         [batch @ .., c, r] if transpose => (batch, *r, *c),
         [batch @ .., r, c] => (batch, *r, *c),
