@@ -25,9 +25,10 @@ pub fn prepare(op: &GridSample, cx: &PrepareCuda<'_>) -> Result<Option<CudaKerne
     }
     data[2 * AXES] = strides[0] as u32;
     let (count, points) = (out.numel(), out.dims[1..last].iter().product());
-    let function = cx.function(&MODULE, &format!("grid_sample_{}", out.dtype))?;
+    let function = cx.function(&MODULE, "grid_sample")?;
     let launch = Launch::new(function, [blocks(count), 1, 1]).input(0).input(1).output(0).value(count as u32);
     let launch = launch.value(divisor(from[last])).value(divisor(points));
-    let sampling = [op.mode as u32, op.padding as u32, op.align_corners.into(), grid as u32, axes as u32];
+    let types = [out.dtype as u32, grid as u32];
+    let sampling = [op.mode as u32, op.padding as u32, op.align_corners.into(), types[0], types[1], axes as u32];
     launch.value(sampling).value(data).build().map(Some)
 }

@@ -1,4 +1,5 @@
 // GridSample; see mod.rs and place.rs. One thread computes one element: a channel of a point.
+#include "any.cuh"
 #include "index.cuh"
 
 enum Mode { LINEAR, NEAREST, CUBIC };
@@ -6,8 +7,8 @@ enum Padding { ZEROS, BORDER, REFLECTION };
 
 struct Sampling {
   unsigned mode, padding, align_corners;
-  /// Element type of the grid: its number in model files.
-  unsigned grid;
+  /// Element types of the data and the grid.
+  unsigned type, grid;
   /// Axes that are sampled.
   unsigned axes;
 };
@@ -82,27 +83,18 @@ __device__ inline bool element(const Taps &taps, unsigned k, unsigned n, const S
   return inside || s.padding != ZEROS;
 }
 
-__device__ inline float grid_at(const void *grid, unsigned i, unsigned type) {
-  const unsigned whole = 1, half = 3;
-  return type == whole  ? ((const float *)grid)[i]
-         : type == half ? to_float(((const f16 *)grid)[i])
-                        : to_float(((const bf16 *)grid)[i]);
-}
-
 /// The taps of axis j of three for the point whose coordinates begin at `first`.
 __device__ inline Taps axis_taps(const void *grid, unsigned first, unsigned j, const Sampling &s, const Data &data) {
   // The grid counts axes from the last.
-  return j + s.axes < 3 ? Taps{0, 0.0f, 1} : taps(grid_at(grid, first + 2 - j, s.grid), data.extent[j], s);
+  return j + s.axes < 3 ? Taps{0, 0.0f, 1} : taps(float_at(grid, first + 2 - j, s.grid), data.extent[j], s);
 }
 
-template <class T>
-__device__ void grid_sample(const T *x, const void *grid, T *y, unsigned count, const Divisor &channels, const Divisor &points,
-                            Sampling s, Data data) {
+KERNEL grid_sample(const void *x, const void *grid, void *y, unsigned count, Divisor channels, Divisor points, Sampling s,
+                   Data data) {
   unsigned index = thread_index(), point = index;
   if (index >= count)
     return;
-  unsigned channel = split(point, channels), batch = points.divide(point), at;
-  x += batch * data.batch + channel;
+  unsigned channel = split(point, channels), first = points.divide(point) * data.batch + channel, at;
   Taps a = axis_taps(grid, point * s.axes, 0, s, data), b = axis_taps(grid, point * s.axes, 1, s, data),
        c = axis_taps(grid, point * s.axes, 2, s, data);
   float sum = 0.0f;
@@ -110,7 +102,7 @@ __device__ void grid_sample(const T *x, const void *grid, T *y, unsigned count, 
   for (unsigned k = 0; k < c.count; ++k) {
     if (!element(c, k, data.extent[2], s, at))
       continue;
-    unsigned of_c = at * data.stride[2];
+    unsigned of_c = first + at * data.stride[2];
     float weight_c = weight(c, k, s.mode);
 #pragma unroll 1
     for (unsigned j = 0; j < b.count; ++j) {
@@ -121,15 +113,9 @@ __device__ void grid_sample(const T *x, const void *grid, T *y, unsigned count, 
 #pragma unroll 1
       for (unsigned i = 0; i < a.count; ++i)
         if (element(a, i, data.extent[0], s, at))
-          sum = fmaf(to_float(x[of_b + at * data.stride[0]]), a.count == 1 ? weight_b : weight(a, i, s.mode) * weight_b, sum);
+          sum = fmaf(float_at(x, of_b + at * data.stride[0], s.type),
+                     a.count == 1 ? weight_b : weight(a, i, s.mode) * weight_b, sum);
     }
   }
-  y[index] = from_float<T>(sum);
+  set_float(y, index, sum, s.type);
 }
-
-#define GRID_SAMPLE_KERNEL(T, suffix)                                                                                           \
-  KERNEL grid_sample_##suffix(const T *x, const void *grid, T *y, unsigned count, Divisor channels, Divisor points,             \
-                              Sampling sampling, Data data) {                                                                   \
-    grid_sample(x, grid, y, count, channels, points, sampling, data);                                                           \
-  }
-FLOATS(GRID_SAMPLE_KERNEL)

@@ -74,7 +74,7 @@ __device__ inline float bias_at(const Layer &l, const Operands &o, const Cell &c
 }
 
 /// The product of a row of X with W, and the biases that belong to it.
-__device__ inline float projected(const Layer &l, const Operands &o, const Cell &c, unsigned row, unsigned gate) {
+__attribute__((noinline)) __device__ float projected(const Layer &l, const Operands &o, const Cell &c, unsigned row, unsigned gate) {
   unsigned rows = l.steps * l.batch, columns = l.gates * l.hidden, apart = l.directions * rows * columns;
   const float *at = o.projected + (c.direction * rows + row) * columns + gate * l.hidden + c.unit;
   float sum = 0.0f;
@@ -91,18 +91,18 @@ __device__ inline float peephole(const Layer &l, const Operands &o, const Cell &
   return o.peepholes ? float_at(o.peepholes, (3 * c.direction + gate) * l.hidden + c.unit, l.type) : 0.0f;
 }
 
-/// The new hidden state, from sums of both products for each gate. A GRU's first stage leaves the update gate as the state.
-__device__ inline float lstm(const Layer &l, const Operands &o, const Cell &c, const float *sums) {
+/// The new hidden state, from the sums of both products for each gate.
+__device__ inline float lstm(const Layer &l, const Operands &o, const Cell &c, float4 sums) {
   float &state = o.state[state_at(l, c)];
-  float before = state, i = apply(l, c.direction, 0, fmaf(peephole(l, o, c, 0), before, sums[0]));
-  float f = l.input_forget ? 1.0f - i : apply(l, c.direction, 0, fmaf(peephole(l, o, c, 2), before, sums[2]));
-  float after = fmaf(f, before, i * apply(l, c.direction, 1, sums[3]));
+  float before = state, i = apply(l, c.direction, 0, fmaf(peephole(l, o, c, 0), before, sums.x));
+  float f = l.input_forget ? 1.0f - i : apply(l, c.direction, 0, fmaf(peephole(l, o, c, 2), before, sums.z));
+  float after = fmaf(f, before, i * apply(l, c.direction, 1, sums.w));
   state = after;
-  return apply(l, c.direction, 0, fmaf(peephole(l, o, c, 1), after, sums[1])) * apply(l, c.direction, 2, after);
+  return apply(l, c.direction, 0, fmaf(peephole(l, o, c, 1), after, sums.y)) * apply(l, c.direction, 2, after);
 }
 
-/// The cell, given products with R of the gates of this stage.
-__device__ inline void compute(const Layer &l, const Operands &o, const Cell &c, const float *products) {
+/// The cell, given products with R of the gates of this stage. The first stage of a GRU leaves its update gate as the state.
+__attribute__((noinline)) __device__ void compute(const Layer &l, const Operands &o, const Cell &c, float4 products) {
   unsigned at = state_at(l, c), length = l.steps;
   float before = o.before[at], result = 0.0f;
   if (o.lengths)
@@ -112,28 +112,26 @@ __device__ inline void compute(const Layer &l, const Operands &o, const Cell &c,
   unsigned row = l.batch_first ? c.sequence * l.steps + time : time * l.batch + c.sequence;
   if (two_stages && c.stage == 0) {
     if (!done) {
-      o.state[at] = apply(l, c.direction, 0, products[0] + projected(l, o, c, row, 0));
-      o.reset[at] = before * apply(l, c.direction, 0, products[1] + projected(l, o, c, row, 1));
+      o.state[at] = apply(l, c.direction, 0, products.x + projected(l, o, c, row, 0));
+      o.reset[at] = before * apply(l, c.direction, 0, products.y + projected(l, o, c, row, 1));
     }
     return;
   }
   if (!done && l.kind == RNN) {
-    result = apply(l, c.direction, 0, products[0] + projected(l, o, c, row, 0));
+    result = apply(l, c.direction, 0, products.x + projected(l, o, c, row, 0));
   } else if (!done && l.kind == LSTM) {
-    float sums[4];
-#pragma unroll
-    for (unsigned g = 0; g < 4; ++g)
-      sums[g] = products[g] + projected(l, o, c, row, g);
-    result = lstm(l, o, c, sums);
+    result = lstm(l, o, c,
+                  float4{products.x + projected(l, o, c, row, 0), products.y + projected(l, o, c, row, 1),
+                         products.z + projected(l, o, c, row, 2), products.w + projected(l, o, c, row, 3)});
   } else if (!done) {
     float x = projected(l, o, c, row, 2), z, h;
     if (two_stages) {
       z = o.state[at];
-      h = products[0] + x;
+      h = products.x + x;
     } else {
-      z = apply(l, c.direction, 0, products[0] + projected(l, o, c, row, 0));
-      float r = apply(l, c.direction, 0, products[1] + projected(l, o, c, row, 1));
-      h = fmaf(products[2] + bias_at(l, o, c, 2, 1), r, x);
+      z = apply(l, c.direction, 0, products.x + projected(l, o, c, row, 0));
+      float r = apply(l, c.direction, 0, products.y + projected(l, o, c, row, 1));
+      h = fmaf(products.z + bias_at(l, o, c, 2, 1), r, x);
     }
     h = apply(l, c.direction, 1, h);
     result = fmaf(z, before - h, h);
@@ -186,13 +184,13 @@ template <class W> __device__ void step_of(const Layer &l, const Operands &o, un
   __syncthreads();
   if (part >= SEQUENCES || cell.sequence >= l.batch || cell.unit >= l.hidden)
     return;
-  float products[4];
-#pragma unroll
-  for (unsigned g = 0; g < 4; ++g) {
-    products[g] = 0.0f;
+  float4 products = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 1
-    for (unsigned i = 0; i < PARTS; ++i)
-      products[g] += parts[i][g * SEQUENCES + part][unit];
+  for (unsigned i = 0; i < PARTS; ++i) {
+    products.x += parts[i][part][unit];
+    products.y += parts[i][SEQUENCES + part][unit];
+    products.z += parts[i][2 * SEQUENCES + part][unit];
+    products.w += parts[i][3 * SEQUENCES + part][unit];
   }
   compute(l, o, cell, products);
 }

@@ -117,8 +117,8 @@ impl Frame {
     }
 
     fn blended(&self, cx: &PrepareCuda<'_>, op: &Resize) -> Result<CudaKernel> {
-        let launch = self.elements(cx, &format!("resize_{}", cx.outputs[0].dtype))?;
-        self.places(self.weights(self.index(launch)).value(self.count()).value(op.extrapolation)).build()
+        let launch = self.weights(self.index(self.elements(cx, "resize_blended")?)).value(self.count());
+        self.places(launch.value(cx.outputs[0].dtype as u32).value(op.extrapolation)).build()
     }
 
     fn count(&self) -> u32 {

@@ -1,5 +1,6 @@
 // Resize; see mod.rs and axis.rs. A first kernel computes of which elements, with which weights, each coordinate of each resized
 // axis is made, in f64 as the CPU does, so that both choose the same ones; a second one combines them, a thread for each element.
+#include "any.cuh"
 #include "index.cuh"
 
 enum Mode { NEAREST, LINEAR, CUBIC };
@@ -155,28 +156,31 @@ __device__ void nearest(const W *x, W *y, const unsigned *index, unsigned count,
   }
 WIDE_WORDS(NEAREST_KERNEL)
 
-/// 8-bit integers are rounded half to even and saturate.
-__device__ inline float value_of(unsigned char x) { return (float)x; }
-__device__ inline float value_of(signed char x) { return (float)x; }
-template <class T> __device__ float value_of(T x) { return to_float(x); }
-template <class T> __device__ T rounded(float x) { return from_float<T>(x); }
-template <> __device__ inline unsigned char rounded<unsigned char>(float x) {
-  return x > 0.0f ? (unsigned char)fminf(rintf(x), 255.0f) : (unsigned char)0;
+__device__ inline float value_at(const void *x, unsigned i, unsigned type) {
+  if (type == TYPE_U8)
+    return (float)((const unsigned char *)x)[i];
+  return type == TYPE_I8 ? (float)((const signed char *)x)[i] : float_at(x, i, type);
 }
-template <> __device__ inline signed char rounded<signed char>(float x) {
-  return x == x ? (signed char)fmaxf(fminf(rintf(x), 127.0f), -128.0f) : (signed char)0;
+
+/// Integers are rounded half to even and saturate; NaN becomes 0.
+__device__ inline void set_value(void *y, unsigned i, float value, unsigned type) {
+  if (type == TYPE_U8)
+    ((unsigned char *)y)[i] = value > 0.0f ? (unsigned char)fminf(rintf(value), 255.0f) : (unsigned char)0;
+  else if (type == TYPE_I8)
+    ((signed char *)y)[i] = value == value ? (signed char)fmaxf(fminf(rintf(value), 127.0f), -128.0f) : (signed char)0;
+  else
+    set_float(y, i, value, type);
 }
 
 /// Rows are blended first, without those that have no weight, then elements along the last axis.
-template <class T>
-__device__ void blended(const T *x, T *y, const unsigned *index, const float *weights, unsigned count, float outside,
-                        const Extents &extents, const Dims &strides, const Tables &tables) {
+KERNEL resize_blended(const void *x, void *y, const unsigned *index, const float *weights, unsigned count, unsigned type,
+                      float outside, TABLE(Extents) extents, TABLE(Dims) strides, TABLE(Tables) tables) {
   unsigned i = thread_index();
   if (i >= count)
     return;
   Place p = place(i, extents, strides, tables);
   if (index[p.at[0]] == OUTSIDE || index[p.at[1]] == OUTSIDE || index[p.at[2]] == OUTSIDE) {
-    y[i] = rounded<T>(outside);
+    set_value(y, i, outside, type);
     return;
   }
   float sum = 0.0f;
@@ -191,19 +195,10 @@ __device__ void blended(const T *x, T *y, const unsigned *index, const float *we
       for (unsigned b = 0; b < tables.n[1].taps; ++b) {
         float weight = weights[p.at[0] + a] * weights[p.at[1] + b];
         if (weight != 0.0f)
-          blend = fmaf(value_of(x[outer + index[p.at[1] + b] * p.stride[1]]), weight, blend);
+          blend = fmaf(value_at(x, outer + index[p.at[1] + b] * p.stride[1], type), weight, blend);
       }
     }
     sum = fmaf(blend, weights[p.at[2] + c], sum);
   }
-  y[i] = rounded<T>(sum);
+  set_value(y, i, sum, type);
 }
-
-#define BLENDED_KERNEL(T, suffix)                                                                                               \
-  KERNEL resize_##suffix(const T *x, T *y, const unsigned *index, const float *weights, unsigned count, float outside,          \
-                         TABLE(Extents) extents, TABLE(Dims) strides, TABLE(Tables) tables) {                                   \
-    blended(x, y, index, weights, count, outside, extents, strides, tables);                                                    \
-  }
-FLOATS(BLENDED_KERNEL)
-BLENDED_KERNEL(unsigned char, u8)
-BLENDED_KERNEL(signed char, i8)
