@@ -19,6 +19,8 @@
 
 mod blocks;
 mod cache;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod rows;
 mod shape;
 mod softmax;
@@ -167,6 +169,11 @@ impl OpDef for Attention {
             DType::F64 => rows::prepare::<f64>(self, cx),
             _ => widen::prepare(self, cx),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
 

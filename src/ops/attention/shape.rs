@@ -20,10 +20,10 @@ pub struct Problem {
     pub scale: f64,
     pub softcap: f64,
     arrangement: Arrangement,
-    causal: bool,
+    pub causal: bool,
     /// Positions that a query sees before and after its own.
-    windows: [Option<usize>; 2],
-    mask: Option<Mask>,
+    pub windows: [Option<usize>; 2],
+    pub mask: Option<Mask>,
 }
 
 /// Distances between neighbouring rows of a tensor of `[batch, heads, sequence, size]` rows, in elements.
@@ -36,12 +36,12 @@ pub struct Strides {
 
 /// How the mask broadcasts.
 #[derive(Clone, Copy, Debug)]
-struct Mask {
-    dtype: DType,
+pub struct Mask {
+    pub dtype: DType,
     /// Strides of batch, head and query, 0 where it is repeated.
-    strides: [usize; 3],
+    pub strides: [usize; 3],
     /// Keys that it covers.
-    keys: usize,
+    pub keys: usize,
 }
 
 /// The mask of one query, from key 0 on, or of several.

@@ -5,6 +5,8 @@
 //! between their outer edges. They are computed in the grid's type, f16 and bf16 in f32.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -103,5 +105,10 @@ impl OpDef for GridSample {
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         Ok(cpu::prepare(cx, self))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }

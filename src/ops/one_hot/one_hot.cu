@@ -1,8 +1,6 @@
 // OneHot; see mod.rs. One thread writes one element.
+#include "any.cuh"
 #include "index.cuh"
-
-/// Numbers of element types in model files.
-enum Type { F32 = 1, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64 };
 
 /// A float truncated to an integer, which is then in range; 0 for NaN.
 template <class F> __device__ long long truncated(F value) {
@@ -13,25 +11,25 @@ template <class F> __device__ long long truncated(F value) {
 /// Element `i` of a tensor as an integer.
 __device__ inline long long integer_at(const void *data, unsigned i, unsigned type) {
   switch (type) {
-  case F32:
+  case TYPE_F32:
     return truncated(((const float *)data)[i]);
-  case F64:
+  case TYPE_F64:
     return truncated(((const double *)data)[i]);
-  case F16:
+  case TYPE_F16:
     return truncated(to_float(((const f16 *)data)[i]));
-  case BF16:
+  case TYPE_BF16:
     return truncated(to_float(((const bf16 *)data)[i]));
-  case I8:
+  case TYPE_I8:
     return ((const signed char *)data)[i];
-  case I16:
+  case TYPE_I16:
     return ((const short *)data)[i];
-  case I32:
+  case TYPE_I32:
     return ((const int *)data)[i];
-  case U8:
+  case TYPE_U8:
     return ((const unsigned char *)data)[i];
-  case U16:
+  case TYPE_U16:
     return ((const unsigned short *)data)[i];
-  case U32:
+  case TYPE_U32:
     return ((const unsigned *)data)[i];
   default:
     return ((const long long *)data)[i];

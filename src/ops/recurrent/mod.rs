@@ -25,6 +25,8 @@
 //! reverse direction begins at its last step. All floating-point inputs are f32, f16 or bf16.
 
 mod cell;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod f32;
 mod function;
 mod step;
@@ -207,6 +209,11 @@ impl OpDef for Recurrent {
             DType::F32 => f32::prepare(self, cx),
             _ => widen::prepare(self, cx),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
 

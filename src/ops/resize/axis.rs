@@ -96,17 +96,19 @@ fn normalize(weights: &mut [f64]) {
 
 /// A function of the distance between an element and a coordinate.
 #[derive(Clone, Copy)]
-struct Filter {
+pub struct Filter {
     mode: Interpolation,
     rounding: Rounding,
     a: f64,
     /// What distances are multiplied with: less than 1 for a wider filter.
-    stretch: f64,
-    width: usize,
+    pub stretch: f64,
+    /// Elements that are covered.
+    pub width: usize,
 }
 
 impl Filter {
-    fn new(op: &Resize, scale: f64) -> Self {
+    /// The filter of an axis.
+    pub fn new(op: &Resize, scale: f64) -> Self {
         let stretch = if op.antialias { scale.min(1.0) } else { 1.0 };
         let radius = match op.mode {
             Interpolation::Nearest => 0.5,

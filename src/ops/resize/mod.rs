@@ -10,6 +10,8 @@
 
 mod axis;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod nearest;
 #[cfg(test)]
 mod tests;
@@ -194,6 +196,18 @@ impl OpDef for Resize {
     }
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
+        Ok(cpu::prepare(cx, self, self.maps(cx)?))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(cx, self, self.maps(cx)?)
+    }
+}
+
+impl Resize {
+    /// The axes that are resized, and how.
+    fn maps(&self, cx: &Prepare<'_>) -> Result<Vec<(usize, Map)>> {
         let (from, to) = (cx.dims(0), cx.out_dims(0));
         let axes = self.axes(from.len())?;
         let unknown = || Error::internal("scales or region are not known when the kernel is prepared");
@@ -213,11 +227,9 @@ impl OpDef for Resize {
             (axis, Map { from: from[axis], to: to[axis], scale, region })
         };
         let maps = axes.iter().enumerate().map(|(i, &a)| map(i, a)).filter(|(_, map)| !map.is_identity());
-        Ok(cpu::prepare(cx, self, maps.collect()))
+        Ok(maps.collect())
     }
-}
 
-impl Resize {
     /// The axes from the front.
     fn axes(&self, rank: usize) -> Result<Vec<usize>> {
         if self.axes.is_empty() {
