@@ -1,7 +1,7 @@
 //! Preparing kernels for a GPU.
 
 use super::{Op, Operand, Prepare, TensorInfo};
-use crate::cuda::{Device, Function, Kernel, MAX_ELEMENTS, Module};
+use crate::cuda::{Device, Function, Kernel, Launch, MAX_ELEMENTS, Module};
 use crate::error::Result;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -40,5 +40,53 @@ impl Op {
         let fits = |info: &TensorInfo| (1..=MAX_ELEMENTS).contains(&info.numel());
         let infos = |operand: &Option<Operand<'_>>| operand.is_none_or(|o| fits(&o.info));
         if cx.inputs.iter().all(infos) && cx.outputs.iter().all(fits) { self.cuda_kernel(cx) } else { Ok(None) }
+    }
+}
+
+/// How many threads share a row: the teams of `team.cuh`, and the form of their rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Teams {
+    /// Threads of a team.
+    pub lanes: u32,
+    /// Threads of a block.
+    pub block: u32,
+    /// Blocks of all teams.
+    pub blocks: u32,
+    /// Whether each thread has at most 16 bytes of neighbours, which it keeps.
+    pub wide: bool,
+}
+
+/// Most threads of a block that has a single row.
+const LARGEST_TEAM: usize = 1024;
+
+/// Threads of a block of several rows, and of those at least a warp where rows lie apart: it reads neighbours of as many rows.
+const BLOCK: usize = 256;
+const WARP: usize = 32;
+
+impl Teams {
+    /// Teams for `rows` rows of `len` elements of `size` bytes, `stride` elements apart.
+    pub fn new(rows: usize, len: usize, stride: usize, size: usize) -> Teams {
+        let width = 16 / size;
+        let wide = stride == 1 && len.is_multiple_of(width) && len / width <= LARGEST_TEAM;
+        let each = if wide { width } else { 8 };
+        let enough = len.div_ceil(each).next_power_of_two();
+        let lanes = match stride {
+            1 if enough > WARP => enough.clamp(2 * WARP, LARGEST_TEAM),
+            1 => WARP.min(len.next_power_of_two()),
+            _ => (BLOCK / stride.next_power_of_two().min(WARP)).min(enough),
+        };
+        let block = lanes.max(BLOCK.min(if stride == 1 && lanes > WARP { lanes } else { BLOCK }));
+        let blocks = rows.div_ceil(block / lanes) as u32;
+        Teams { lanes: lanes as u32, block: block as u32, blocks, wide }
+    }
+
+    /// A launch of these teams.
+    pub fn launch(&self, function: Function) -> Launch {
+        Launch::new(function, [self.blocks, 1, 1]).block([self.block, 1, 1])
+    }
+
+    /// The end of the name of a kernel for these rows.
+    pub fn suffix(&self) -> &'static str {
+        if self.wide { "_wide" } else { "" }
     }
 }

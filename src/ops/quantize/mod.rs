@@ -6,6 +6,8 @@
 //! becomes 0.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub(super) mod scales;
 #[cfg(test)]
 mod tests;
@@ -78,6 +80,11 @@ impl OpDef for Quantize {
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         cpu::prepare(self, cx)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
 

@@ -10,6 +10,8 @@
 //! set. Integers wrap; a Mean of them truncates. Global pooling is lowered to this operator.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod plain;
 mod slices;
 #[cfg(test)]
@@ -114,6 +116,11 @@ impl OpDef for Reduce {
             dtype if widen::is_half(dtype) => widen::prepare(self, cx),
             dtype => Ok(plain::prepare(self.kind, &x.dims, &reduced, dtype)),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
 
