@@ -44,6 +44,9 @@ struct Dims {
 #define INFINITY __int_as_float(0x7f800000)
 #define NAN __int_as_float(0x7fffffff)
 
+/// Declares shared memory whose size the launch gives.
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+
 __device__ inline float f16_to_float(unsigned short bits) {
   float value;
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));

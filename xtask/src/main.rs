@@ -9,6 +9,7 @@ mod header;
 mod ptx;
 mod schema;
 mod shell;
+mod standin;
 mod test;
 mod tools;
 
@@ -62,12 +63,14 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Compile the CUDA kernels of src to the PTX beside them
+    /// Compile the CUDA kernels to the PTX beside them
     Ptx {
         /// Fail with a diff if a committed file is stale, and write nothing
         #[arg(long)]
         check: bool,
     },
+    /// Build the stand-in for the CUDA driver, for tests without a GPU: LD_LIBRARY_PATH=build/cuda
+    Standin,
     /// Generate the Rust code of schema/model.fbs
     Schema {
         /// Fail with a diff if the committed file is stale, and write nothing
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Task::Header { check } => header::header(check),
         Task::Ptx { check: true } => ptx::check().map(drop),
         Task::Ptx { check: false } => ptx::generate(),
+        Task::Standin => standin::build(),
         Task::Schema { check: true } => schema::check().map(drop),
         Task::Schema { check: false } => schema::generate(),
     };

@@ -1,4 +1,4 @@
-//! The PTX of the CUDA kernels: each `src/**/*.cu` has its own beside it, compiled by NVRTC.
+//! The PTX of the CUDA kernels: each `.cu` file has its own beside it, compiled by NVRTC.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,10 +32,24 @@ pub fn check() -> Result<bool> {
     run(true).map(|()| true)
 }
 
-/// Every CUDA source of the library, in order, relative to the root.
+/// Where kernels are: those of the library, and those that test the stand-in for the driver.
+const FOLDERS: [&str; 2] = ["src", "tests/cuda"];
+
+/// Every CUDA source, in order, relative to the root.
 pub fn sources() -> Result<Vec<PathBuf>> {
+    files("cu")
+}
+
+/// What the sources include.
+pub fn headers() -> Result<Vec<PathBuf>> {
+    files("cuh")
+}
+
+fn files(extension: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    collect(Path::new("src"), "cu", &mut files)?;
+    for folder in FOLDERS {
+        collect(Path::new(folder), extension, &mut files)?;
+    }
     files.sort();
     Ok(files)
 }
@@ -46,7 +60,7 @@ fn install() -> Result<()> {
 
 fn run(check: bool) -> Result<()> {
     let sources = sources()?;
-    ensure!(!sources.is_empty(), "no *.cu in src");
+    ensure!(!sources.is_empty(), "no *.cu");
     let folder = build_dir().join("ptx");
     compile(&sources, &folder)?;
     let stale = sources.iter().filter_map(|source| {
@@ -98,9 +112,7 @@ mod tests {
 
     #[test]
     fn every_source_has_ptx_that_the_oldest_driver_loads() {
-        let mut committed = Vec::new();
-        collect(Path::new("src"), "ptx", &mut committed).unwrap();
-        committed.sort();
+        let committed = files("ptx").unwrap();
         let expected: Vec<_> = sources().unwrap().iter().map(|source| source.with_extension("ptx")).collect();
         assert_eq!(committed, expected);
         for path in committed {

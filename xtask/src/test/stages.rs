@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::count::Counts;
 use super::{Stage, native};
 use crate::shell::{self, cargo, command, root};
-use crate::{dist, header, ptx, schema, tools};
+use crate::{dist, header, ptx, schema, standin, tools};
 
 /// The stages whose input exists.
 pub fn all() -> impl Iterator<Item = &'static Stage> {
@@ -22,6 +22,7 @@ const ALL: &[Stage] = &[
     Stage { name: "generated schema", quick: true, input: "schema/model.fbs", run: generated_schema },
     Stage { name: "generated ptx", quick: true, input: "src/cuda", run: generated_ptx },
     Stage { name: "rust tests", quick: false, input: "src", run: rust_tests },
+    Stage { name: "cuda stand-in", quick: false, input: "tests/cuda", run: cuda_standin },
     Stage { name: "package", quick: false, input: "src/capi", run: package },
     Stage { name: "header in every standard", quick: false, input: "include/infer.hpp", run: native::header_standards },
     Stage { name: "c and c++ tests", quick: false, input: "tests/c", run: native::tests },
@@ -81,6 +82,12 @@ fn rust_tests() -> Result<Counts> {
     let (tasks, more) = shell::tee(cargo().args(["test", "--quiet", "--profile", "xtask", "--package", "xtask"]))?;
     output.push_str(&more);
     Ok(Counts::cargo(&output).of_run(library && tasks))
+}
+
+/// The stand-in for the CUDA driver against what is promised of it.
+fn cuda_standin() -> Result<Counts> {
+    let (succeeded, output) = shell::tee(&mut command(standin::selftest()?))?;
+    Ok(Counts::plain(&output).of_run(succeeded))
 }
 
 fn package() -> Result<Counts> {
