@@ -75,7 +75,7 @@ impl Teams {
             1 => WARP.min(len.next_power_of_two()),
             _ => (BLOCK / stride.next_power_of_two().min(WARP)).min(enough),
         };
-        let block = lanes.max(BLOCK.min(if stride == 1 && lanes > WARP { lanes } else { BLOCK }));
+        let block = if stride == 1 && lanes > WARP { lanes } else { BLOCK };
         let blocks = rows.div_ceil(block / lanes) as u32;
         Teams { lanes: lanes as u32, block: block as u32, blocks, wide }
     }

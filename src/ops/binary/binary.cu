@@ -198,7 +198,7 @@ __device__ inline void integers(const void *a, const void *b, void *y, const uns
                          unsigned bits) {
   Wide value = by_call((Wide)load_integer(a, at[0], type), (Wide)load_integer(b, at[1], type), kind, bits);
   bool truth = kind == EQUAL || kind == LESS || kind == LESS_OR_EQUAL;
-  store_integer(y, i, truth ? BOOL : type, (unsigned long long)value);
+  store_integer(y, i, truth ? (unsigned)BOOL : type, (unsigned long long)value);
 }
 
 KERNEL binary_integer(OPERANDS(void, void), unsigned type, unsigned bits) {
