@@ -36,7 +36,9 @@ bool reversed() {
 
 Runner::Runner(const Launch &launch)
     : launch(launch), values(launch.values), shared(new std::byte[launch.shared + SHARED_ALIGNMENT]), threads(volume(launch.block)),
-      exited((threads.size() + WARP_LANES - 1) / WARP_LANES) {
+      exited((threads.size() + WARP_LANES - 1) / WARP_LANES), waiting(exited.size()) {
+  for (size_t i = 0; i < threads.size(); ++i)
+    threads[i].index = position(i, launch.block);
   for (size_t offset : launch.offsets)
     params.push_back(values.data() + offset);
   for (auto &stack : stacks)
@@ -79,7 +81,7 @@ void Runner::begin() {
     exited.back() = ~0u << threads.size() % WARP_LANES;
   ready.clear();
   next_ready = 0;
-  started = at_block = at_warp = sum = 0;
+  started = at_block = sum = 0;
   alive = (unsigned)threads.size();
 }
 
@@ -102,7 +104,7 @@ void Runner::fiber_loop() {
 void Runner::enter(unsigned thread) {
   current = thread;
   threads[thread].state = State::RUNS;
-  threadIdx = position(thread, launch.block);
+  threadIdx = threads[thread].index;
 }
 
 void Runner::resume(unsigned thread) {
@@ -124,11 +126,9 @@ void Runner::exit() {
   exited[warp] |= 1u << current % WARP_LANES;
   if (at_block > 0 && at_block == alive)
     release_block();
-  for (unsigned lane = 0; at_warp > 0 && lane < WARP_LANES && warp * WARP_LANES + lane < threads.size(); ++lane) {
-    Thread &other = threads[warp * WARP_LANES + lane];
-    if (other.state == State::AT_WARP)
-      meet_if_complete(warp, other.visit.mask);
-  }
+  for (unsigned rest = waiting[warp]; rest != 0; rest &= rest - 1)
+    if (waiting[warp] & rest & -rest)
+      meet_if_complete(warp, threads[warp * WARP_LANES + __builtin_ctz(rest)].visit.mask);
 }
 
 unsigned Runner::wait_for_block(unsigned value) {
@@ -152,30 +152,29 @@ void Runner::release_block() {
   sum = at_block = 0;
 }
 
-unsigned long long Runner::wait_for_warp(const Visit &visit) {
-  unsigned self = current;
-  Thread &thread = threads[self];
-  thread.visit = visit;
-  if (!(visit.mask >> self % WARP_LANES & 1u))
-    die("kernel %s: thread %u of a block meets its warp with mask %#x, which does not name it", launch.kernel->name, self,
-        visit.mask);
-  thread.state = State::AT_WARP;
-  ++at_warp;
-  if (meet_if_complete(self / WARP_LANES, visit.mask)) {
-    thread.state = State::RUNS;
-  } else {
+/// What the current thread brings to its warp, to be filled in.
+Runner::Visit &Runner::begin_visit(Meeting meeting, unsigned mask) {
+  if (!(mask >> current % WARP_LANES & 1u))
+    die("kernel %s: thread %u of a block meets its warp with mask %#x, which does not name it", launch.kernel->name, current,
+        mask);
+  Visit &visit = threads[current].visit;
+  visit.meeting = meeting;
+  visit.mask = mask;
+  return visit;
+}
+
+void Runner::wait_for_warp() {
+  waiting[current / WARP_LANES] |= 1u << current % WARP_LANES;
+  if (!meet_if_complete(current / WARP_LANES, threads[current].visit.mask))
     suspend(State::AT_WARP);
-  }
-  return thread.visit.value;
 }
 
 /// The threads go on that the mask names, if all of them wait; the current one is not made ready.
 bool Runner::meet_if_complete(unsigned warp, unsigned mask) {
   unsigned lanes = mask & ~exited[warp];
+  if ((waiting[warp] & lanes) != lanes)
+    return false;
   Thread *first = &threads[warp * WARP_LANES];
-  for (unsigned rest = lanes; rest != 0; rest &= rest - 1)
-    if (first[__builtin_ctz(rest)].state != State::AT_WARP)
-      return false;
   const Thread &one = first[__builtin_ctz(lanes)];
   for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
     const Thread &other = first[__builtin_ctz(rest)];
@@ -183,12 +182,13 @@ bool Runner::meet_if_complete(unsigned warp, unsigned mask) {
       mismatch(one, other);
   }
   exchange(warp, lanes);
+  waiting[warp] &= ~lanes;
   for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
     unsigned thread = warp * WARP_LANES + __builtin_ctz(rest);
+    if (thread == current)
+      continue;
     threads[thread].state = State::READY;
-    --at_warp;
-    if (thread != current)
-      ready.push_back(thread);
+    ready.push_back(thread);
   }
   return true;
 }
@@ -233,11 +233,21 @@ void Runner::mismatch(const Thread &a, const Thread &b) const {
 unsigned sync_block(unsigned value) { return runner->wait_for_block(value); }
 
 unsigned long long meet(Meeting meeting, unsigned mask, unsigned long long value, unsigned source) {
-  return runner->wait_for_warp({meeting, mask, source, value, nullptr, nullptr, 0});
+  Runner::Visit &visit = runner->begin_visit(meeting, mask);
+  visit.value = value;
+  visit.source = source;
+  visit.bytes = 0;
+  runner->wait_for_warp();
+  return visit.value;
 }
 
 void gather(const void *mine, void *all, size_t bytes) {
-  runner->wait_for_warp({Meeting::GATHER, ~0u, 0, 0, mine, all, bytes});
+  Runner::Visit &visit = runner->begin_visit(Meeting::GATHER, ~0u);
+  visit.mine = mine;
+  visit.all = all;
+  visit.bytes = bytes;
+  visit.value = 0;
+  runner->wait_for_warp();
 }
 
 unsigned lane() { return runner->current % WARP_LANES; }

@@ -1,5 +1,6 @@
 #include "fiber.hpp"
 
+#include <atomic>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,6 +14,8 @@ namespace standin {
 
 namespace {
 constexpr size_t BYTES = 128 << 10;
+/// Stacks begin at different places of their pages, so that what is in use of many of them fits into a cache.
+constexpr size_t STEP = 64, STEPS = 64;
 size_t page() { return (size_t)sysconf(_SC_PAGESIZE); }
 } // namespace
 
@@ -21,11 +24,14 @@ Stack::Stack() {
   if (start == MAP_FAILED || mprotect(start, page(), PROT_NONE) != 0)
     die("no memory for a stack");
   memory = (char *)start + page();
+  static std::atomic<size_t> stacks = 0;
+  top = memory + BYTES - stacks++ % STEPS * STEP;
 }
 
 #if defined(__x86_64__)
 
-// Saves what a function must preserve on the old stack, and takes it from the new one.
+// Saves what a function must preserve on the old stack, and takes it from the new one. It ends with a jump, as processors predict
+// returns from the calls of the old stack.
 asm(R"(
 .text
 .hidden standin_switch
@@ -46,7 +52,8 @@ standin_switch:
   popq %r12
   popq %rbx
   popq %rbp
-  ret
+  popq %rcx
+  jmp *%rcx
 .size standin_switch, .-standin_switch
 )");
 
@@ -109,11 +116,11 @@ extern "C" void standin_switch(void **from, void *to);
 void switch_context(Context &from, const Context &to) { standin_switch(&from.at, to.at); }
 
 Context Stack::start(void (*main)()) {
-  void **top = (void **)(memory + BYTES) - ABOVE - SAVED;
+  void **frame = (void **)top - ABOVE - SAVED;
   for (size_t i = 0; i < SAVED + ABOVE; ++i)
-    top[i] = nullptr;
-  top[RETURN] = (void *)main;
-  return {top};
+    frame[i] = nullptr;
+  frame[RETURN] = (void *)main;
+  return {frame};
 }
 
 Stack::~Stack() { munmap(memory - page(), page() + BYTES); }
@@ -133,7 +140,7 @@ Context Stack::start(void (*main)()) {
   ucontext_t *context = (ucontext_t *)fallback;
   getcontext(context);
   context->uc_stack.ss_sp = memory;
-  context->uc_stack.ss_size = BYTES;
+  context->uc_stack.ss_size = (size_t)(top - memory);
   makecontext(context, main, 0);
   return {context};
 }

@@ -25,7 +25,7 @@ public:
   Context start(void (*main)());
 
 private:
-  char *memory;
+  char *memory, *top;
   void *fallback = nullptr;
 };
 

@@ -61,6 +61,7 @@ private:
   };
 
   struct Thread {
+    uint3 index;
     State state;
     Context context;
     Visit visit;
@@ -75,7 +76,8 @@ private:
   void fiber_loop();
   unsigned wait_for_block(unsigned value);
   void release_block();
-  unsigned long long wait_for_warp(const Visit &visit);
+  Visit &begin_visit(Meeting meeting, unsigned mask);
+  void wait_for_warp();
   bool meet_if_complete(unsigned warp, unsigned mask);
   void exchange(unsigned warp, unsigned lanes);
   [[noreturn]] void deadlock() const;
@@ -86,16 +88,14 @@ private:
   std::vector<std::byte> values;
   std::unique_ptr<std::byte[]> shared;
   std::vector<Thread> threads;
-  /// One bit for each lane of a warp that has exited, or never was.
-  std::vector<unsigned> exited;
+  /// Bits for the lanes of each warp: which have exited or never were, which wait for the warp.
+  std::vector<unsigned> exited, waiting;
   /// Threads that can go on, in order.
   std::vector<unsigned> ready;
   size_t next_ready = 0;
   unsigned started = 0, alive = 0, current = 0;
   /// Threads at the block's barrier, the sum of what they bring and that of the last time.
   unsigned at_block = 0, sum = 0, last_sum = 0;
-  /// Threads that wait for their warps.
-  unsigned at_warp = 0;
   Context scheduler;
   std::vector<Stack *> free;
   Stack *stack = nullptr;

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
-#include <cstring>
+#include <cstdlib>
 #include <map>
+#include <set>
 
 namespace standin {
 
@@ -47,15 +48,13 @@ public:
       if (word() == ".shared") {
         auto [name, bytes] = declaration();
         shared[name] = bytes;
-        if (!result.empty() && depth > 0)
-          result.back().shared += (unsigned)bytes;
       } else if (word() == ".entry") {
         result.push_back(entry());
       } else if (word() == "{" || word() == "}") {
         depth += word() == "{" ? 1 : -1;
         if (depth == 0)
           used.clear();
-      } else if (depth > 0 && shared.count(word()) && used.insert({word(), true}).second) {
+      } else if (depth > 0 && shared.count(word()) && used.insert(word()).second) {
         result.back().shared += (unsigned)shared[word()];
       }
     }
@@ -106,7 +105,7 @@ private:
   std::vector<std::string> words;
   size_t at = 0;
   int depth = 0;
-  std::map<std::string, bool> used;
+  std::set<std::string> used;
 };
 
 } // namespace

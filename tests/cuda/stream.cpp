@@ -49,7 +49,9 @@ void run_until(const StreamPtr &stream, unsigned long long position) {
     stream->queue.pop_front();
     if (command.wait)
       run_until(command.wait->stream, command.wait->position);
-    execute(command);
+    // Nothing runs any more in a context in which a kernel has failed.
+    if (stream->context->sticky == CUDA_SUCCESS)
+      execute(command);
     ++stream->completed;
   }
 }

@@ -63,6 +63,16 @@ KERNEL test_warp(unsigned *y) {
   y[15] = (unsigned)warp_fold<Sum>(1.0f);
 }
 
+/// Instructions on matrices, which only their own assembler has on the device, are made from this on the host.
+KERNEL test_gather(unsigned *y) {
+#ifndef __CUDACC_RTC__
+  Dims mine = {{threadIdx.x, 0, 0, 0, 0, 0, 0, threadIdx.x + 5}}, all[WARP];
+  standin::warp_gather(mine, all);
+  for (unsigned lane = 0; lane < WARP; ++lane)
+    y[threadIdx.x * WARP + lane] = all[lane].n[0] + all[lane].n[7];
+#endif
+}
+
 KERNEL test_atomics(unsigned *y) {
   atomicAdd(&y[0], threadIdx.x);
   atomicMax(&y[1], thread_index());
