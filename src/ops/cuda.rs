@@ -67,7 +67,7 @@ impl Teams {
     /// Teams for `rows` rows of `len` elements of `size` bytes, `stride` elements apart.
     pub fn new(rows: usize, len: usize, stride: usize, size: usize) -> Teams {
         let width = 16 / size;
-        let wide = stride == 1 && len.is_multiple_of(width) && len / width <= LARGEST_TEAM;
+        let wide = stride == 1 && width > 1 && len.is_multiple_of(width) && len / width <= LARGEST_TEAM;
         let each = if wide { width } else { 8 };
         let enough = len.div_ceil(each).next_power_of_two();
         let lanes = match stride {
@@ -79,6 +79,9 @@ impl Teams {
         let blocks = rows.div_ceil(block / lanes) as u32;
         Teams { lanes: lanes as u32, block: block as u32, blocks, wide }
     }
+
+    /// As the size of elements: teams whose threads keep nothing.
+    pub const NARROW: usize = 16;
 
     /// A launch of these teams.
     pub fn launch(&self, function: Function) -> Launch {

@@ -88,6 +88,13 @@ impl OpDef for Quantize {
     }
 }
 
+impl Quantize {
+    /// The type in which x and scale of these types are divided.
+    fn divided_in(&self, x: DType, scale: DType) -> DType {
+        self.precision.unwrap_or(if x == scale { x } else { DType::F32 })
+    }
+}
+
 /// A float of at most 32 bits.
 pub(super) fn single(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F16 | DType::BF16)

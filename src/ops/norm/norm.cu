@@ -1,0 +1,184 @@
+// Normalisations; see mod.rs.
+//
+// Sums are formed of what differs from one of the elements, so that nothing cancels where the mean is far from zero.
+#include "team.cuh"
+#include "walk.cuh"
+
+enum RowKind { LAYER, RMS };
+
+/// Value i of an optional vector.
+template <class T> __device__ inline float value(const T *vector, unsigned i, float absent) {
+  return vector ? to_float(vector[i]) : absent;
+}
+
+/// Layer and root mean square normalisation of rows of neighbours. The walk finds scale and bias, which broadcast to a row.
+template <class T, unsigned V>
+__device__ void norm_rows(const T *x, const T *scale, const T *bias, T *y, float *means, float *inverses, unsigned rows, unsigned len,
+                          unsigned lanes, unsigned rank, const Dims &extents, const Strides<2> &strides, unsigned kind, float epsilon) {
+  Team team(lanes, true);
+  Row<T, V> row(x, rows, len, 1, team);
+  bool present = team.row < rows;
+  float origin = kind == LAYER && present ? to_float(x[row.start]) : 0.0f, mean = 0.0f, squares = 0.0f;
+  if (kind == LAYER) {
+    float sum = 0.0f;
+    row.each([&](float x, unsigned) { sum += x - origin; });
+    mean = team.fold<Sum>(sum) / (float)len;
+  }
+  row.each([&](float x, unsigned) {
+    float d = x - origin - mean;
+    squares += d * d;
+  });
+  float inverse = 1.0f / sqrtf(team.fold<Sum>(squares) / (float)len + epsilon);
+  if (present && team.lane == 0 && means)
+    means[team.row] = origin + mean;
+  if (present && team.lane == 0 && inverses)
+    inverses[team.row] = inverse;
+  row.map(y, [&](float x, unsigned i) {
+    unsigned at[2];
+    locate(i, rank, extents, strides, at);
+    return (x - origin - mean) * inverse * value(scale, at[0], 1.0f) + value(bias, at[1], 0.0f);
+  });
+}
+
+#define ROWS_KERNEL(name, T, V)                                                                                                 \
+  KERNEL name(const T *x, const T *scale, const T *bias, T *y, float *means, float *inverses, unsigned rows, unsigned len,      \
+              unsigned lanes, unsigned rank, UNIFORM Dims extents, UNIFORM Strides<2> strides, unsigned kind, float epsilon) {  \
+    norm_rows<T, V>(x, scale, bias, y, means, inverses, rows, len, lanes, rank, extents, strides, kind, epsilon);               \
+  }
+#define ROWS_KERNELS(T, suffix)                                                                                                 \
+  ROWS_KERNEL(norm_rows_##suffix, T, 1)                                                                                         \
+  ROWS_KERNEL(norm_rows_##suffix##_wide, T, WIDE<T>)
+FLOATS(ROWS_KERNELS)
+
+/// Division of rows by their 1-norm or 2-norm.
+#define LP_KERNEL(T, suffix)                                                                                                    \
+  KERNEL norm_lp_##suffix(const T *x, T *y, unsigned rows, unsigned len, unsigned stride, unsigned lanes, unsigned p) {         \
+    Team team(lanes, stride == 1);                                                                                              \
+    Row<T, 1> row(x, rows, len, stride, team);                                                                                  \
+    float sum = 0.0f;                                                                                                           \
+    row.each([&](float x, unsigned) { sum += p == 1 ? fabsf(x) : x * x; });                                                     \
+    sum = team.fold<Sum>(sum);                                                                                                  \
+    /* Where the norm is zero all elements are, and any divisor gives the zeros that are wanted. */                             \
+    float norm = sum == 0.0f ? 1.0f : p == 1 ? sum : sqrtf(sum);                                                                \
+    row.map(y, [=](float x, unsigned) { return x / norm; });                                                                    \
+  }
+FLOATS(LP_KERNEL)
+
+/// Division by a power of the mean square of the channels from `before` before to `after` after each.
+template <class T>
+__device__ inline float response(const T *x, unsigned i, unsigned channels, unsigned before, unsigned after, float factor, float beta,
+                                 float bias) {
+  unsigned channel = i % channels, first = channel > before ? channel - before : 0, last = min(channel + after, channels - 1);
+  x += i - channel;
+  float sum = 0.0f;
+#pragma unroll 1
+  for (unsigned c = first; c <= last; ++c)
+    sum += to_float(x[c]) * to_float(x[c]);
+  return to_float(x[channel]) * powf(sum * factor + bias, -beta);
+}
+
+#define RESPONSE_KERNEL(T, suffix)                                                                                              \
+  KERNEL norm_response_##suffix(const T *x, T *y, unsigned n, unsigned channels, unsigned before, unsigned after, float factor, \
+                                float beta, float bias) {                                                                       \
+    unsigned i = thread_index();                                                                                                \
+    if (i < n)                                                                                                                  \
+      y[i] = from_float<T>(response(x, i, channels, before, after, factor, beta, bias));                                        \
+  }
+FLOATS(RESPONSE_KERNEL)
+
+/// Number, mean and squared deviations of some elements (Chan et al., 1979).
+struct Moments {
+  float count, mean, squares;
+};
+
+__device__ inline Moments together(const Moments &a, const Moments &b) {
+  if (b.count == 0.0f)
+    return a;
+  float count = a.count + b.count, share = b.count / count, d = b.mean - a.mean;
+  return {count, a.mean + d * share, a.squares + b.squares + d * d * a.count * share};
+}
+
+/// Combines what the threads of each team have; the first one gets the result.
+__device__ inline Moments fold_moments(Moments value, const Team &team) {
+  __shared__ Moments parts[THREADS];
+  unsigned teams = blockDim.x / team.lanes, me = team.lane * teams + team.row % teams;
+  parts[me] = value;
+#pragma unroll 1
+  for (unsigned apart = team.lanes / 2; apart > 0; apart /= 2) {
+    __syncthreads();
+    if (team.lane < apart)
+      parts[me] = together(parts[me], parts[me + apart * teams]);
+  }
+  return parts[me];
+}
+
+/// How [batch, pixels, channels] is cut into groups of `width` channels and slices of pixels.
+struct Groups {
+  unsigned batch, pixels, channels, width, slice, slices;
+};
+
+/// An element of an image's group, from which its others are measured.
+template <class T> __device__ inline float origin_of(const T *x, const Groups &g, unsigned image, unsigned channel) {
+  return to_float(x[image * g.pixels * g.channels + channel / g.width * g.width]);
+}
+
+/// Moments of each channel in a slice of pixels: [slices, batch, channels].
+template <class T> __device__ void channel_moments(const T *x, Moments *moments, Groups g, unsigned lanes) {
+  Team team(lanes, false);
+  unsigned image = team.row / g.channels, channel = team.row % g.channels;
+  bool present = image < g.batch;
+  Moments total = {0.0f, 0.0f, 0.0f};
+  if (present) {
+    unsigned begin = blockIdx.y * g.slice, end = min(begin + g.slice, g.pixels);
+    float origin = origin_of(x, g, image, channel);
+    x += image * g.pixels * g.channels + channel;
+#pragma unroll 1
+    for (unsigned pixel = begin + team.lane; pixel < end; pixel += 4 * lanes) {
+      float values[4], sum = 0.0f, squares = 0.0f;
+      unsigned count = min((end - pixel - 1) / lanes + 1, 4u);
+#pragma unroll
+      for (unsigned j = 0; j < 4; ++j)
+        sum += values[j] = j < count ? to_float(x[(pixel + j * lanes) * g.channels]) - origin : 0.0f;
+      float mean = sum / (float)count;
+#pragma unroll
+      for (unsigned j = 0; j < 4; ++j)
+        squares += j < count ? (values[j] - mean) * (values[j] - mean) : 0.0f;
+      total = together(total, Moments{(float)count, mean, squares});
+    }
+  }
+  total = fold_moments(total, team);
+  if (present && team.lane == 0)
+    moments[blockIdx.y * g.batch * g.channels + team.row] = total;
+}
+
+/// Mean, from the origin, and inverse standard deviation of each group; a block has one.
+KERNEL norm_group_statistics(const Moments *moments, Vector<float, 2> *statistics, Groups g, float epsilon) {
+  Team team(blockDim.x, true);
+  unsigned image = blockIdx.x / (g.channels / g.width), first = blockIdx.x % (g.channels / g.width) * g.width;
+  Moments total = {0.0f, 0.0f, 0.0f};
+#pragma unroll 1
+  for (unsigned i = threadIdx.x; i < g.slices * g.width; i += blockDim.x)
+    total = together(total, moments[(i / g.width * g.batch + image) * g.channels + first + i % g.width]);
+  total = fold_moments(total, team);
+  if (threadIdx.x == 0)
+    statistics[blockIdx.x] = {total.mean, 1.0f / sqrtf(total.squares / total.count + epsilon)};
+}
+
+template <class T>
+__device__ inline T group_element(const T *x, const T *scale, const T *bias, const Vector<float, 2> *statistics, const Groups &g,
+                                  unsigned i) {
+  unsigned pixel = i / g.channels, channel = i - pixel * g.channels, image = pixel / g.pixels;
+  Vector<float, 2> s = statistics[image * (g.channels / g.width) + channel / g.width];
+  float d = to_float(x[i]) - origin_of(x, g, image, channel) - s.at[0];
+  return from_float<T>(d * (s.at[1] * value(scale, channel, 1.0f)) + value(bias, channel, 0.0f));
+}
+
+#define GROUP_KERNELS(T, suffix)                                                                                                \
+  KERNEL norm_moments_##suffix(const T *x, Moments *moments, Groups g, unsigned lanes) { channel_moments(x, moments, g, lanes); } \
+  KERNEL norm_group_##suffix(const T *x, const T *scale, const T *bias, const Vector<float, 2> *statistics, T *y, Groups g,     \
+                             unsigned n) {                                                                                      \
+    unsigned i = thread_index();                                                                                                \
+    if (i < n)                                                                                                                  \
+      y[i] = group_element(x, scale, bias, statistics, g, i);                                                                   \
+  }
+FLOATS(GROUP_KERNELS)
