@@ -103,7 +103,7 @@ CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream handle) {
 }
 
 CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *props) {
-  return in_context(__func__, [&](CUctx_st &) {
+  return in_driver(__func__, [&] {
     need(pool && props && props->allocType == CU_MEM_ALLOCATION_TYPE_PINNED);
     need(props->location.type == CU_MEM_LOCATION_TYPE_DEVICE);
     need(props->location.id >= 0 && (size_t)props->location.id < driver().devices.size());
@@ -112,8 +112,7 @@ CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *props) {
 }
 
 CUresult cuMemPoolDestroy(CUmemoryPool pool) {
-  return in_context(__func__, [&](CUctx_st &context) {
-    need(pool != context.pool);
+  return in_driver(__func__, [&] {
     // What was taken from the pool stays, and goes to nobody.
     driver().pools.find(pool);
     driver().memory.leave(pool);
@@ -122,7 +121,7 @@ CUresult cuMemPoolDestroy(CUmemoryPool pool) {
 }
 
 CUresult cuMemPoolSetAttribute(CUmemoryPool handle, int attribute, void *value) {
-  return in_context(__func__, [&](CUctx_st &) {
+  return in_driver(__func__, [&] {
     need(value);
     CUmemPoolHandle_st &pool = *driver().pools.find(handle);
     if (attribute == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD)
@@ -135,7 +134,7 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool handle, int attribute, void *value) 
 }
 
 CUresult cuMemPoolGetAttribute(CUmemoryPool handle, int attribute, void *value) {
-  return in_context(__func__, [&](CUctx_st &) {
+  return in_driver(__func__, [&] {
     need(value && attribute >= 1 && attribute <= CU_MEMPOOL_ATTR_USED_MEM_HIGH);
     const CUmemPoolHandle_st &pool = *driver().pools.find(handle);
     // A pool reserves what is used; how it reuses memory cannot be changed.
@@ -149,7 +148,7 @@ CUresult cuMemPoolGetAttribute(CUmemoryPool handle, int attribute, void *value) 
 }
 
 CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t) {
-  return in_context(__func__, [&](CUctx_st &) { driver().pools.find(pool); });
+  return in_driver(__func__, [&] { driver().pools.find(pool); });
 }
 
 CUresult cuMemHostAlloc(void **pointer, size_t bytes, unsigned) {
