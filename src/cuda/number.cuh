@@ -82,7 +82,3 @@ __device__ inline float to_odd(double value) {
   unsigned towards_zero = __float_as_uint(nearest) - (fabs(back) > fabs(value));
   return __uint_as_float(towards_zero | 1u);
 }
-
-/// A double as an element, rounded once.
-template <class T> __device__ inline T from_double(double value) { return from_float<T>(to_odd(value)); }
-template <> __device__ inline float from_double<float>(double value) { return (float)value; }

@@ -2,6 +2,9 @@
 #pragma once
 #include "vector.cuh"
 
+/// A kernel for teams of up to LARGEST_TEAM threads of src/ops/cuda.rs: the compiler keeps to the registers that so many have.
+#define TEAM_KERNEL KERNEL __launch_bounds__(1024)
+
 /// Folds the values of threads that have the same place among `teams`.
 template <class Fold> __device__ inline float fold_columns(float value, unsigned lanes) {
   __shared__ float parts[THREADS];

@@ -35,3 +35,20 @@ template <unsigned N, class T, class U, class F> __device__ inline void map_vect
     to.at[i] = f(from.at[i]);
   *(Vector<U, N> *)y = to;
 }
+
+/// N neighbouring elements as floats.
+template <class T, unsigned N> __device__ inline void load_vector(const T *from, float (&to)[N]) {
+  Vector<T, N> elements = *(const Vector<T, N> *)from;
+#pragma unroll
+  for (unsigned i = 0; i < N; ++i)
+    to[i] = to_float(elements.at[i]);
+}
+
+/// Floats as N neighbouring elements.
+template <class T, unsigned N> __device__ inline void store_vector(T *to, const float (&from)[N]) {
+  Vector<T, N> elements;
+#pragma unroll
+  for (unsigned i = 0; i < N; ++i)
+    elements.at[i] = from_float<T>(from[i]);
+  *(Vector<T, N> *)to = elements;
+}

@@ -18,6 +18,16 @@ template <unsigned N, class T> __device__ inline Vector<T, N> operand(const T *f
   return all;
 }
 
+/// As above, as floats.
+template <class T, unsigned N> __device__ inline void load_operand(const T *from, unsigned at, unsigned step, float (&to)[N]) {
+  if (step != 0)
+    return load_vector(from + at, to);
+  float value = to_float(from[at]);
+#pragma unroll
+  for (unsigned i = 0; i < N; ++i)
+    to[i] = value;
+}
+
 /// Sets `at` to the offsets that element `index` has in each tensor. Only the first `rank` extents count.
 template <unsigned N>
 __device__ inline void locate(unsigned index, unsigned rank, const Dims &extents, const Strides<N> &strides, unsigned (&at)[N]) {

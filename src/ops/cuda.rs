@@ -52,36 +52,34 @@ pub struct Teams {
     pub block: u32,
     /// Blocks of all teams.
     pub blocks: u32,
-    /// Whether each thread has at most 16 bytes of neighbours, which it keeps.
+    /// Whether each thread has 4 neighbours at most, which it keeps.
     pub wide: bool,
 }
 
-/// Most threads of a block that has a single row.
-const LARGEST_TEAM: usize = 1024;
+/// Elements that a thread keeps, and those that one reads again and again.
+const KEPT: usize = 4;
+const EACH: usize = 8;
 
-/// Threads of a block of several rows, and of those at least a warp where rows lie apart: it reads neighbours of as many rows.
+/// Most threads of a block that has a single row; of other blocks; of a warp.
+const LARGEST_TEAM: usize = 1024;
 const BLOCK: usize = 256;
 const WARP: usize = 32;
 
 impl Teams {
-    /// Teams for `rows` rows of `len` elements of `size` bytes, `stride` elements apart.
-    pub fn new(rows: usize, len: usize, stride: usize, size: usize) -> Teams {
-        let width = 16 / size;
-        let wide = stride == 1 && width > 1 && len.is_multiple_of(width) && len / width <= LARGEST_TEAM;
-        let each = if wide { width } else { 8 };
-        let enough = len.div_ceil(each).next_power_of_two();
+    /// Teams for `rows` rows of `len` elements that are `stride` apart; `may_keep` where there is a kernel whose threads do.
+    pub fn new(rows: usize, len: usize, stride: usize, may_keep: bool) -> Teams {
+        let wide = may_keep && stride == 1 && len.is_multiple_of(KEPT) && len <= KEPT * LARGEST_TEAM;
+        let enough = len.div_ceil(if wide { KEPT } else { EACH }).next_power_of_two();
         let lanes = match stride {
-            1 if enough > WARP => enough.clamp(2 * WARP, LARGEST_TEAM),
+            1 if enough > WARP => enough.min(LARGEST_TEAM),
             1 => WARP.min(len.next_power_of_two()),
-            _ => (BLOCK / stride.next_power_of_two().min(WARP)).min(enough),
+            // Beside each other lie as many teams as a warp reads neighbours.
+            _ => enough.min(BLOCK / stride.next_power_of_two().min(WARP)),
         };
         let block = if stride == 1 && lanes > WARP { lanes } else { BLOCK };
         let blocks = rows.div_ceil(block / lanes) as u32;
         Teams { lanes: lanes as u32, block: block as u32, blocks, wide }
     }
-
-    /// As the size of elements: teams whose threads keep nothing.
-    pub const NARROW: usize = 16;
 
     /// A launch of these teams.
     pub fn launch(&self, function: Function) -> Launch {

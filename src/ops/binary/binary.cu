@@ -63,6 +63,8 @@ template <unsigned N> __device__ inline void arithmetic(float (&a)[N], const flo
   }
 }
 
+__device__ inline bool is_relation(unsigned kind) { return kind == EQUAL || kind == LESS || kind == LESS_OR_EQUAL; }
+
 template <class A> __device__ inline bool relation(A a, A b, unsigned kind) {
   return kind == EQUAL ? a == b : kind == LESS ? a < b : a <= b;
 }
@@ -144,61 +146,49 @@ __device__ unsigned long long integer_power(long long base, long long exponent) 
 #define OPERANDS(T, Y)                                                                                                          \
   const T *a, const T *b, Y *y, unsigned n, unsigned rank, UNIFORM Dims extents, UNIFORM Strides<2> strides, unsigned kind
 
-/// Calls f with the operands of the thread's N elements and where to put the results.
-template <unsigned N, class T, class Y, class F>
-__device__ inline void zip(const T *a, const T *b, Y *y, unsigned n, unsigned rank, const Dims &extents, const Strides<2> &strides, F f) {
-  unsigned first = thread_index() * N, at[2];
-  if (first >= n)
-    return;
-  locate(first, rank, extents, strides, at);
-  Vector<T, N> left = operand<N>(a, at[0], strides.of[0].n[rank - 1]);
-  Vector<T, N> right = operand<N>(b, at[1], strides.of[1].n[rank - 1]);
-  *(Vector<Y, N> *)(y + first) = f(left, right);
-}
-
-template <unsigned N, class T>
-__device__ inline Vector<T, N> arithmetic(const Vector<T, N> &a, const Vector<T, N> &b, unsigned kind, Activation activation) {
-  float x[N], y[N];
-#pragma unroll
-  for (unsigned i = 0; i < N; ++i) {
-    x[i] = to_float(a.at[i]);
-    y[i] = to_float(b.at[i]);
-  }
-  arithmetic(x, y, kind);
+/// a = f(a, b), and the activation of that.
+template <unsigned N> __device__ inline void activated(float (&a)[N], const float (&b)[N], unsigned kind, Activation activation) {
+  arithmetic(a, b, kind);
   if (activation.kind != ACTIVATION_NONE)
-    combine(x, y, [=](float x, float) { return activate_rarely(x, activation); });
-  Vector<T, N> result;
-#pragma unroll
-  for (unsigned i = 0; i < N; ++i)
-    result.at[i] = from_float<T>(x[i]);
-  return result;
+    combine(a, b, [=](float a, float) { return activate_rarely(a, activation); });
 }
 
-#define ARITHMETIC_KERNEL(name, T, N)                                                                                           \
-  KERNEL name(OPERANDS(T, T), Activation activation) {                                                                          \
-    zip<N>(a, b, y, n, rank, extents, strides,                                                                                  \
-           [=](const auto &a, const auto &b) { return arithmetic(a, b, kind, activation); });                                   \
+#define WIDE_KERNEL(T, suffix)                                                                                                  \
+  KERNEL binary_##suffix##_wide(OPERANDS(T, T), Activation activation) {                                                        \
+    constexpr unsigned N = WIDE<T>;                                                                                             \
+    unsigned first = thread_index() * N, at[2];                                                                                 \
+    if (first >= n)                                                                                                             \
+      return;                                                                                                                   \
+    locate(first, rank, extents, strides, at);                                                                                  \
+    float left[N], right[N];                                                                                                    \
+    load_operand(a, at[0], strides.of[0].n[rank - 1], left);                                                                    \
+    load_operand(b, at[1], strides.of[1].n[rank - 1], right);                                                                   \
+    activated(left, right, kind, activation);                                                                                   \
+    store_vector(y + first, left);                                                                                              \
   }
-#define ARITHMETIC_KERNELS(T, suffix)                                                                                           \
-  ARITHMETIC_KERNEL(binary_##suffix, T, 1)                                                                                      \
-  ARITHMETIC_KERNEL(binary_##suffix##_wide, T, WIDE<T>)
-FLOATS(ARITHMETIC_KERNELS)
+FLOATS(WIDE_KERNEL)
 
-#define RELATION_KERNEL(T, suffix)                                                                                              \
-  KERNEL binary_relation_##suffix(OPERANDS(T, unsigned char)) {                                                                 \
-    zip<1>(a, b, y, n, rank, extents, strides, [=](const auto &a, const auto &b) {                                              \
-      return Vector<unsigned char, 1>{relation(to_float(a.at[0]), to_float(b.at[0]), kind)};                                    \
-    });                                                                                                                         \
+/// Relations and, a thread for each element, arithmetic of floats.
+KERNEL binary_float(OPERANDS(void, void), Activation activation, unsigned type) {
+  unsigned i = thread_index(), at[2];
+  if (i >= n)
+    return;
+  locate(i, rank, extents, strides, at);
+  float left[1] = {load_float(a, at[0], type)}, right[1] = {load_float(b, at[1], type)};
+  if (is_relation(kind)) {
+    ((unsigned char *)y)[i] = relation(left[0], right[0], kind);
+    return;
   }
-FLOATS(RELATION_KERNEL)
+  activated(left, right, kind, activation);
+  store_float(y, i, type, left[0]);
+}
 
 /// The function of elements of an integer or boolean type; relations are stored as bool.
 template <class Wide>
 __device__ inline void integers(const void *a, const void *b, void *y, const unsigned (&at)[2], unsigned i, unsigned kind, unsigned type,
                          unsigned bits) {
   Wide value = by_call((Wide)load_integer(a, at[0], type), (Wide)load_integer(b, at[1], type), kind, bits);
-  bool truth = kind == EQUAL || kind == LESS || kind == LESS_OR_EQUAL;
-  store_integer(y, i, truth ? (unsigned)BOOL : type, (unsigned long long)value);
+  store_integer(y, i, is_relation(kind) ? (unsigned)BOOL : type, (unsigned long long)value);
 }
 
 KERNEL binary_integer(OPERANDS(void, void), unsigned type, unsigned bits) {

@@ -27,13 +27,13 @@ pub fn prepare(op: &Binary, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> 
         launch("binary_power", n)?.value(dtype as u32).value(b.dtype as u32)
     } else if !dtype.is_float() {
         launch("binary_integer", n)?.value(code).value(dtype as u32).value(8 * dtype.size() as u32)
-    } else if kind.is_relation() {
-        launch(&format!("binary_relation_{dtype}"), n)?.value(code)
     } else {
         let wide = 16 / dtype.size();
-        let (suffix, threads) = if walk.inner_len().is_multiple_of(wide) { ("_wide", n / wide) } else { ("", n) };
-        let launch = launch(&format!("binary_{dtype}{suffix}"), threads)?.value(code);
-        launch.value(activation::words(op.activation))
+        let activation = activation::words(op.activation);
+        match !kind.is_relation() && walk.inner_len().is_multiple_of(wide) {
+            true => launch(&format!("binary_{dtype}_wide"), n / wide)?.value(code).value(activation),
+            false => launch("binary_float", n)?.value(code).value(activation).value(dtype as u32),
+        }
     };
     launch.build().map(Some)
 }

@@ -19,8 +19,8 @@ pub fn prepare(op: &Cumulative, cx: &PrepareCuda<'_>) -> Result<Option<CudaKerne
     let x = cx.input(0).info;
     let name = match x.dtype {
         DType::F64 => return Ok(None),
-        dtype if dtype.is_float() => dtype.to_string(),
-        dtype => format!("b{}", 8 * dtype.size()),
+        dtype if dtype.is_float() => "float",
+        _ => "integer",
     };
     let axis = normalize_axis(op.axis, x.dims.len())?;
     let (len, inner) = (x.dims[axis], x.dims[axis + 1..].iter().product::<usize>());
@@ -31,5 +31,5 @@ pub fn prepare(op: &Cumulative, cx: &PrepareCuda<'_>) -> Result<Option<CudaKerne
     };
     let function = cx.function(&MODULE, &format!("cumulative_{form}_{name}"))?;
     let space = [columns as u32, len as u32, inner as u32, op.kind as u32, op.exclusive.into(), op.reverse.into()];
-    Launch::new(function, [grid, 1, 1]).input(0).output(0).value(space).build().map(Some)
+    Launch::new(function, [grid, 1, 1]).input(0).output(0).value(space).value(x.dtype as u32).build().map(Some)
 }

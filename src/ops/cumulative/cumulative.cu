@@ -10,16 +10,16 @@ struct Space {
 
 template <class A> __device__ inline A joined(A a, A b, unsigned kind) { return kind == SUM ? a + b : a * b; }
 
-__device__ inline double wide(float x) { return x; }
-__device__ inline double wide(f16 x) { return to_float(x); }
-__device__ inline double wide(bf16 x) { return to_float(x); }
-__device__ inline unsigned long long wide(unsigned char x) { return x; }
-__device__ inline unsigned long long wide(unsigned short x) { return x; }
-__device__ inline unsigned long long wide(unsigned x) { return x; }
-__device__ inline unsigned long long wide(unsigned long long x) { return x; }
+/// Elements of a type that is known when the kernel runs, as what they are combined in.
+__device__ inline void load(const void *x, unsigned i, unsigned type, double &to) { to = load_float(x, i, type); }
+__device__ inline void load(const void *x, unsigned i, unsigned type, unsigned long long &to) {
+  to = (unsigned long long)load_integer(x, i, type);
+}
 
-template <class T> __device__ inline T narrow(double x) { return from_double<T>(x); }
-template <class T> __device__ inline T narrow(unsigned long long x) { return (T)x; }
+__device__ inline void store(void *y, unsigned i, unsigned type, double value) {
+  store_float(y, i, type, type == F32 ? (float)value : to_odd(value));
+}
+__device__ inline void store(void *y, unsigned i, unsigned type, unsigned long long value) { store_integer(y, i, type, value); }
 
 /// Where element number `step` of a column is.
 __device__ inline unsigned place(const Space &s, unsigned column, unsigned step) {
@@ -28,7 +28,7 @@ __device__ inline unsigned place(const Space &s, unsigned column, unsigned step)
 }
 
 /// A thread for each column, which reads beside its neighbours.
-template <class T, class A> __device__ void columns(const T *x, T *y, const Space &s) {
+template <class A> __device__ void columns(const void *x, void *y, const Space &s, unsigned type) {
   unsigned column = thread_index();
   if (column >= s.columns)
     return;
@@ -36,20 +36,24 @@ template <class T, class A> __device__ void columns(const T *x, T *y, const Spac
 #pragma unroll 1
   for (unsigned step = 0; step < s.len; ++step) {
     unsigned at = place(s, column, step);
-    A before = running;
-    running = joined(before, (A)wide(x[at]), s.kind);
-    y[at] = narrow<T>(s.exclusive ? before : running);
+    A before = running, own;
+    load(x, at, type, own);
+    running = joined(before, own, s.kind);
+    store(y, at, type, s.exclusive ? before : running);
   }
 }
 
 /// A block for each column: what its threads have is accumulated in steps of doubled distance, on top of what came before.
-template <class T, class A> __device__ void blocks(const T *x, T *y, const Space &s) {
+template <class A> __device__ void blocks(const void *x, void *y, const Space &s, unsigned type) {
   __shared__ A parts[THREADS];
   A nothing = (A)s.kind, carry = nothing;
 #pragma unroll 1
   for (unsigned start = 0; start < s.len; start += THREADS) {
     unsigned step = start + threadIdx.x, at = step < s.len ? place(s, blockIdx.x, step) : 0;
-    A own = step < s.len ? (A)wide(x[at]) : nothing, sum = own;
+    A own = nothing;
+    if (step < s.len)
+      load(x, at, type, own);
+    A sum = own;
 #pragma unroll 1
     for (unsigned apart = 1; apart < THREADS; apart *= 2) {
       __syncthreads(); // What was there before is read.
@@ -62,15 +66,13 @@ template <class T, class A> __device__ void blocks(const T *x, T *y, const Space
     __syncthreads();
     A before = threadIdx.x > 0 ? joined(carry, parts[threadIdx.x - 1], s.kind) : carry;
     if (step < s.len)
-      y[at] = narrow<T>(s.exclusive ? before : joined(before, own, s.kind));
+      store(y, at, type, s.exclusive ? before : joined(before, own, s.kind));
     carry = joined(carry, parts[THREADS - 1], s.kind);
   }
 }
 
-#define CUMULATIVE_KERNELS(T, A, suffix)                                                                                        \
-  KERNEL cumulative_columns_##suffix(const T *x, T *y, Space s) { columns<T, A>(x, y, s); }                                     \
-  KERNEL cumulative_blocks_##suffix(const T *x, T *y, Space s) { blocks<T, A>(x, y, s); }
-#define OF_FLOATS(T, suffix) CUMULATIVE_KERNELS(T, double, suffix)
-#define OF_WORDS(T, suffix) CUMULATIVE_KERNELS(T, unsigned long long, suffix)
-FLOATS(OF_FLOATS)
-WORDS(OF_WORDS)
+#define CUMULATIVE_KERNELS(A, suffix)                                                                                           \
+  KERNEL cumulative_columns_##suffix(const void *x, void *y, Space s, unsigned type) { columns<A>(x, y, s, type); }             \
+  KERNEL cumulative_blocks_##suffix(const void *x, void *y, Space s, unsigned type) { blocks<A>(x, y, s, type); }
+CUMULATIVE_KERNELS(double, float)
+CUMULATIVE_KERNELS(unsigned long long, integer)

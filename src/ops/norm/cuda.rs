@@ -49,7 +49,7 @@ fn rows(cx: &PrepareCuda<'_>, axis: i32, kind: u32, epsilon: f32) -> Result<Cuda
     };
     let walk = Walk::broadcast(&inner, [&vector(1), &vector(2)])?;
     let rows = x.numel() / len;
-    let teams = Teams::new(rows, len, 1, x.dtype.size());
+    let teams = Teams::new(rows, len, 1, walk.rank() == 1);
     let function = cx.function(&MODULE, &format!("norm_rows_{}{}", x.dtype, teams.suffix()))?;
     let mut launch = teams.launch(function).input(0).input(1).input(2).output(0);
     for statistic in [1, 2] {
@@ -62,8 +62,8 @@ fn rows(cx: &PrepareCuda<'_>, axis: i32, kind: u32, epsilon: f32) -> Result<Cuda
 fn lp(cx: &PrepareCuda<'_>, axis: i32, p: u32) -> Result<CudaKernel> {
     let x = cx.input(0).info;
     let [outer, len, stride] = around(&x.dims, normalize_axis(axis.into(), x.dims.len())?);
-    let (rows, narrow) = (outer * stride, Teams::NARROW);
-    let teams = Teams::new(rows, len, stride, narrow);
+    let rows = outer * stride;
+    let teams = Teams::new(rows, len, stride, false);
     let launch = teams.launch(cx.function(&MODULE, &format!("norm_lp_{}", x.dtype))?).input(0).output(0);
     let launch = launch.value(rows as u32).value(len as u32).value(stride as u32);
     launch.value(teams.lanes).value(p).build()
@@ -72,8 +72,8 @@ fn lp(cx: &PrepareCuda<'_>, axis: i32, p: u32) -> Result<CudaKernel> {
 fn response(cx: &PrepareCuda<'_>, size: u32, factor: f32, beta: f32, bias: f32) -> Result<CudaKernel> {
     let x = cx.input(0).info;
     let (n, channels) = (x.numel(), x.dims[x.dims.len() - 1] as u32);
-    let function = cx.function(&MODULE, &format!("norm_response_{}", x.dtype))?;
-    let launch = Launch::new(function, [blocks(n), 1, 1]).input(0).output(0).value(n as u32).value(channels);
+    let launch = Launch::new(cx.function(&MODULE, "norm_response")?, [blocks(n), 1, 1]);
+    let launch = launch.input(0).output(0).value(n as u32).value(x.dtype as u32).value(channels);
     let (before, after) = ((size - 1) / 2, size / 2);
     launch.value(before.min(channels)).value(after.min(channels)).value(factor).value(beta).value(bias).build()
 }
@@ -94,8 +94,8 @@ fn group(cx: &PrepareCuda<'_>, groups: usize, epsilon: f32) -> Result<CudaKernel
     let statistics = batch * groups * size_of::<[f32; 2]>();
     let function = |name: &str| cx.function(&MODULE, name);
 
-    let first = Launch::new(function(&format!("norm_moments_{}", x.dtype))?, [teams as u32, slices as u32, 1]);
-    let first = first.input(0).workspace(0, moments).value(shape).value(lanes as u32);
+    let first = Launch::new(function("norm_moments")?, [teams as u32, slices as u32, 1]);
+    let first = first.input(0).workspace(0, moments).value(shape).value(lanes as u32).value(x.dtype as u32);
     let threads = (slices * channels / groups).next_power_of_two().clamp(WARP, THREADS) as u32;
     let second = Launch::new(function("norm_group_statistics")?, [(batch * groups) as u32, 1, 1]).block([threads, 1, 1]);
     let second = second.workspace(0, moments).workspace(moments, statistics).value(shape).value(epsilon);

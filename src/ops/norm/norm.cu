@@ -1,6 +1,7 @@
 // Normalisations; see mod.rs.
 //
 // Sums are formed of what differs from one of the elements, so that nothing cancels where the mean is far from zero.
+#include "number.cuh"
 #include "team.cuh"
 #include "walk.cuh"
 
@@ -11,7 +12,8 @@ template <class T> __device__ inline float value(const T *vector, unsigned i, fl
   return vector ? to_float(vector[i]) : absent;
 }
 
-/// Layer and root mean square normalisation of rows of neighbours. The walk finds scale and bias, which broadcast to a row.
+/// Layer and root mean square normalisation of rows of neighbours. The walk finds scale and bias, which broadcast to a row; with
+/// V > 1 it has a single dimension.
 template <class T, unsigned V>
 __device__ void norm_rows(const T *x, const T *scale, const T *bias, T *y, float *means, float *inverses, unsigned rows, unsigned len,
                           unsigned lanes, unsigned rank, const Dims &extents, const Strides<2> &strides, unsigned kind, float epsilon) {
@@ -34,25 +36,26 @@ __device__ void norm_rows(const T *x, const T *scale, const T *bias, T *y, float
   if (present && team.lane == 0 && inverses)
     inverses[team.row] = inverse;
   row.map(y, [&](float x, unsigned i) {
-    unsigned at[2];
-    locate(i, rank, extents, strides, at);
+    unsigned at[2] = {i * strides.of[0].n[0], i * strides.of[1].n[0]};
+    if (V == 1)
+      locate(i, rank, extents, strides, at);
     return (x - origin - mean) * inverse * value(scale, at[0], 1.0f) + value(bias, at[1], 0.0f);
   });
 }
 
 #define ROWS_KERNEL(name, T, V)                                                                                                 \
-  KERNEL name(const T *x, const T *scale, const T *bias, T *y, float *means, float *inverses, unsigned rows, unsigned len,      \
+  TEAM_KERNEL name(const T *x, const T *scale, const T *bias, T *y, float *means, float *inverses, unsigned rows, unsigned len, \
               unsigned lanes, unsigned rank, UNIFORM Dims extents, UNIFORM Strides<2> strides, unsigned kind, float epsilon) {  \
     norm_rows<T, V>(x, scale, bias, y, means, inverses, rows, len, lanes, rank, extents, strides, kind, epsilon);               \
   }
 #define ROWS_KERNELS(T, suffix)                                                                                                 \
   ROWS_KERNEL(norm_rows_##suffix, T, 1)                                                                                         \
-  ROWS_KERNEL(norm_rows_##suffix##_wide, T, WIDE<T>)
+  ROWS_KERNEL(norm_rows_##suffix##_wide, T, 4)
 FLOATS(ROWS_KERNELS)
 
 /// Division of rows by their 1-norm or 2-norm.
 #define LP_KERNEL(T, suffix)                                                                                                    \
-  KERNEL norm_lp_##suffix(const T *x, T *y, unsigned rows, unsigned len, unsigned stride, unsigned lanes, unsigned p) {         \
+  TEAM_KERNEL norm_lp_##suffix(const T *x, T *y, unsigned rows, unsigned len, unsigned stride, unsigned lanes, unsigned p) {    \
     Team team(lanes, stride == 1);                                                                                              \
     Row<T, 1> row(x, rows, len, stride, team);                                                                                  \
     float sum = 0.0f;                                                                                                           \
@@ -65,26 +68,21 @@ FLOATS(ROWS_KERNELS)
 FLOATS(LP_KERNEL)
 
 /// Division by a power of the mean square of the channels from `before` before to `after` after each.
-template <class T>
-__device__ inline float response(const T *x, unsigned i, unsigned channels, unsigned before, unsigned after, float factor, float beta,
-                                 float bias) {
-  unsigned channel = i % channels, first = channel > before ? channel - before : 0, last = min(channel + after, channels - 1);
-  x += i - channel;
+KERNEL norm_response(const void *x, void *y, unsigned n, unsigned type, unsigned channels, unsigned before, unsigned after,
+                     float factor, float beta, float bias) {
+  unsigned i = thread_index();
+  if (i >= n)
+    return;
+  unsigned channel = i % channels, pixel = i - channel;
+  unsigned first = channel > before ? channel - before : 0, last = min(channel + after, channels - 1);
   float sum = 0.0f;
 #pragma unroll 1
-  for (unsigned c = first; c <= last; ++c)
-    sum += to_float(x[c]) * to_float(x[c]);
-  return to_float(x[channel]) * powf(sum * factor + bias, -beta);
-}
-
-#define RESPONSE_KERNEL(T, suffix)                                                                                              \
-  KERNEL norm_response_##suffix(const T *x, T *y, unsigned n, unsigned channels, unsigned before, unsigned after, float factor, \
-                                float beta, float bias) {                                                                       \
-    unsigned i = thread_index();                                                                                                \
-    if (i < n)                                                                                                                  \
-      y[i] = from_float<T>(response(x, i, channels, before, after, factor, beta, bias));                                        \
+  for (unsigned c = first; c <= last; ++c) {
+    float value = load_float(x, pixel + c, type);
+    sum += value * value;
   }
-FLOATS(RESPONSE_KERNEL)
+  store_float(y, i, type, load_float(x, i, type) * powf(sum * factor + bias, -beta));
+}
 
 /// Number, mean and squared deviations of some elements (Chan et al., 1979).
 struct Moments {
@@ -117,28 +115,31 @@ struct Groups {
   unsigned batch, pixels, channels, width, slice, slices;
 };
 
-/// An element of an image's group, from which its others are measured.
-template <class T> __device__ inline float origin_of(const T *x, const Groups &g, unsigned image, unsigned channel) {
-  return to_float(x[image * g.pixels * g.channels + channel / g.width * g.width]);
+/// Offset of the element of an image's group from which its others are measured.
+__device__ inline unsigned origin_of(const Groups &g, unsigned image, unsigned channel) {
+  return image * g.pixels * g.channels + channel / g.width * g.width;
 }
 
 /// Moments of each channel in a slice of pixels: [slices, batch, channels].
-template <class T> __device__ void channel_moments(const T *x, Moments *moments, Groups g, unsigned lanes) {
+KERNEL norm_moments(const void *x, Moments *moments, Groups g, unsigned lanes, unsigned type) {
   Team team(lanes, false);
   unsigned image = team.row / g.channels, channel = team.row % g.channels;
   bool present = image < g.batch;
   Moments total = {0.0f, 0.0f, 0.0f};
   if (present) {
     unsigned begin = blockIdx.y * g.slice, end = min(begin + g.slice, g.pixels);
-    float origin = origin_of(x, g, image, channel);
-    x += image * g.pixels * g.channels + channel;
+    unsigned start = image * g.pixels * g.channels + channel;
+    float origin = load_float(x, origin_of(g, image, channel), type);
 #pragma unroll 1
     for (unsigned pixel = begin + team.lane; pixel < end; pixel += 4 * lanes) {
       float values[4], sum = 0.0f, squares = 0.0f;
       unsigned count = min((end - pixel - 1) / lanes + 1, 4u);
 #pragma unroll
-      for (unsigned j = 0; j < 4; ++j)
-        sum += values[j] = j < count ? to_float(x[(pixel + j * lanes) * g.channels]) - origin : 0.0f;
+      for (unsigned j = 0; j < 4; ++j) {
+        // Beyond the end the last pixel is read again, and left out.
+        float value = load_float(x, start + min(pixel + j * lanes, end - 1) * g.channels, type) - origin;
+        sum += values[j] = j < count ? value : 0.0f;
+      }
       float mean = sum / (float)count;
 #pragma unroll
       for (unsigned j = 0; j < 4; ++j)
@@ -169,16 +170,15 @@ __device__ inline T group_element(const T *x, const T *scale, const T *bias, con
                                   unsigned i) {
   unsigned pixel = i / g.channels, channel = i - pixel * g.channels, image = pixel / g.pixels;
   Vector<float, 2> s = statistics[image * (g.channels / g.width) + channel / g.width];
-  float d = to_float(x[i]) - origin_of(x, g, image, channel) - s.at[0];
+  float d = to_float(x[i]) - to_float(x[origin_of(g, image, channel)]) - s.at[0];
   return from_float<T>(d * (s.at[1] * value(scale, channel, 1.0f)) + value(bias, channel, 0.0f));
 }
 
-#define GROUP_KERNELS(T, suffix)                                                                                                \
-  KERNEL norm_moments_##suffix(const T *x, Moments *moments, Groups g, unsigned lanes) { channel_moments(x, moments, g, lanes); } \
+#define GROUP_KERNEL(T, suffix)                                                                                                 \
   KERNEL norm_group_##suffix(const T *x, const T *scale, const T *bias, const Vector<float, 2> *statistics, T *y, Groups g,     \
                              unsigned n) {                                                                                      \
     unsigned i = thread_index();                                                                                                \
     if (i < n)                                                                                                                  \
       y[i] = group_element(x, scale, bias, statistics, g, i);                                                                   \
   }
-FLOATS(GROUP_KERNELS)
+FLOATS(GROUP_KERNEL)

@@ -39,9 +39,13 @@ pub fn prepare(op: &Pool, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
         PoolKind::Norm { p } => (3, p),
     };
     let wide = x.dtype.is_float() && channels.is_multiple_of(WIDE);
-    let (suffix, threads) = if wide { ("_wide", out.numel() / WIDE) } else { ("", out.numel()) };
-    let function = cx.function(&MODULE, &format!("pool_{}{suffix}", x.dtype))?;
+    let (name, threads) = match wide {
+        true => (format!("pool_{}_wide", x.dtype), out.numel() / WIDE),
+        false => ("pool_any".into(), out.numel()),
+    };
+    let function = cx.function(&MODULE, &name)?;
     let launch = Launch::new(function, [blocks(threads), 1, 1]).input(0).output(0);
     let launch = if cx.outputs.len() > 1 { launch.output(1) } else { launch.value(0u64) };
-    launch.value(geometry).value(out.numel() as u32).value(kind).value(p).build().map(Some)
+    let launch = launch.value(geometry).value(out.numel() as u32).value(kind).value(p);
+    if wide { launch } else { launch.value(x.dtype as u32) }.build().map(Some)
 }

@@ -1,4 +1,5 @@
 // The maximum, mean or p-norm of the elements under a window, per channel; see mod.rs.
+#include "number.cuh"
 #include "vector.cuh"
 
 enum Kind { MAX, MEAN, MEAN_WITH_PADDING, NORM };
@@ -44,16 +45,6 @@ __noinline__ __device__ float whole_power(float x, unsigned p) {
 
 __noinline__ __device__ float root(float x, unsigned p) { return p == 1 ? x : p == 2 ? sqrtf(x) : powf(x, 1.0f / (float)p); }
 
-__device__ inline float as_float(float x) { return x; }
-__device__ inline float as_float(f16 x) { return to_float(x); }
-__device__ inline float as_float(bf16 x) { return to_float(x); }
-__device__ inline float as_float(signed char x) { return (float)x; }
-__device__ inline float as_float(unsigned char x) { return (float)x; }
-
-template <class T> __device__ inline T as(float x) { return from_float<T>(x); }
-template <> __device__ inline signed char as<signed char>(float x) { return (signed char)x; }
-template <> __device__ inline unsigned char as<unsigned char>(float x) { return (unsigned char)x; }
-
 /// The result so far for N channels of a pixel.
 template <unsigned N> struct Pooled {
   float value[N];
@@ -67,13 +58,13 @@ template <unsigned N> struct Pooled {
     }
   }
 
-  template <class T> __device__ void add(const Vector<T, N> &x, unsigned kind, unsigned p, unsigned at) {
+  __device__ void add(const float (&x)[N], unsigned kind, unsigned p, unsigned at) {
     if (kind == NORM)
-      return each([&](unsigned i) { value[i] += whole_power(as_float(x.at[i]), p); });
+      return each([&](unsigned i) { value[i] += whole_power(x[i], p); });
     if (kind != MAX)
-      return each([&](unsigned i) { value[i] += as_float(x.at[i]); });
+      return each([&](unsigned i) { value[i] += x[i]; });
     each([&](unsigned i) {
-      float element = as_float(x.at[i]);
+      float element = x[i];
       bool better = element > value[i] || (element != element && value[i] == value[i]) || place[i] == ~0u;
       value[i] = better ? element : value[i];
       place[i] = better ? at : place[i];
@@ -97,8 +88,8 @@ private:
 };
 
 /// Pools N channels of an output pixel.
-template <unsigned N, class T>
-__device__ inline void pool(const T *x, T *y, long long *places, const Geometry &g, unsigned n, unsigned kind, unsigned p) {
+template <unsigned N, class Load, class Store>
+__device__ inline void pool(Load load, Store store, long long *places, const Geometry &g, unsigned n, unsigned kind, unsigned p) {
   unsigned index = thread_index() * N;
   if (index >= n)
     return;
@@ -106,7 +97,7 @@ __device__ inline void pool(const T *x, T *y, long long *places, const Geometry 
   unsigned row = pixel / g.output[2], plane = row / g.output[1], image = plane / g.output[0];
   Range w(g, 2, pixel - row * g.output[2]), h(g, 1, row - plane * g.output[1]), d(g, 0, plane - image * g.output[0]);
   unsigned size = g.input[0] * g.input[1] * g.input[2];
-  x += image * size * g.channels + channel;
+  unsigned start = image * size * g.channels + channel;
   Pooled<N> pooled(kind);
 #pragma unroll 1
   for (unsigned i = 0; i < d.taps; ++i)
@@ -117,26 +108,34 @@ __device__ inline void pool(const T *x, T *y, long long *places, const Geometry 
         unsigned at_d = d.element(i, g.dilation[0]), at_h = h.element(j, g.dilation[1]), at_w = w.element(k, g.dilation[2]);
         unsigned at = (at_d * g.input[1] + at_h) * g.input[2] + at_w;
         unsigned place = g.column_major ? at_d + g.input[0] * (at_h + g.input[1] * at_w) : at;
-        pooled.add(*(const Vector<T, N> *)(x + at * g.channels), kind, p, place);
+        float x[N];
+        load(start + at * g.channels, x);
+        pooled.add(x, kind, p, place);
       }
   pooled.finish(kind, p, (float)(kind == MEAN ? d.taps * h.taps * w.taps : d.padded * h.padded * w.padded));
-  Vector<T, N> result;
+  store(index, pooled.value);
 #pragma unroll
-  for (unsigned i = 0; i < N; ++i) {
-    result.at[i] = as<T>(pooled.value[i]);
+  for (unsigned i = 0; i < N; ++i)
     if (places)
       places[index + i] = (long long)(image * g.channels + channel + i) * size + pooled.place[i];
-  }
-  *(Vector<T, N> *)(y + index) = result;
 }
 
-#define POOL_KERNEL(name, T, N)                                                                                                 \
-  KERNEL name(const T *x, T *y, long long *places, Geometry g, unsigned n, unsigned kind, unsigned p) {                         \
-    pool<N>(x, y, places, g, n, kind, p);                                                                                       \
+/// Any type, a channel in a thread.
+KERNEL pool_any(const void *x, void *y, long long *places, Geometry g, unsigned n, unsigned kind, unsigned p, unsigned type) {
+  auto load = [=](unsigned i, float(&to)[1]) { to[0] = load_float(x, i, type); };
+  auto store = [=](unsigned i, const float(&from)[1]) {
+    if (type <= BF16)
+      store_float(y, i, type, from[0]);
+    else
+      store_integer(y, i, type, (unsigned long long)(long long)from[0]);
+  };
+  pool<1>(load, store, places, g, n, kind, p);
+}
+
+/// Floats, 4 channels in a thread.
+#define WIDE_KERNEL(T, suffix)                                                                                                  \
+  KERNEL pool_##suffix##_wide(const T *x, T *y, long long *places, Geometry g, unsigned n, unsigned kind, unsigned p) {         \
+    pool<4>([=](unsigned i, float(&to)[4]) { load_vector(x + i, to); },                                                         \
+            [=](unsigned i, const float(&from)[4]) { store_vector(y + i, from); }, places, g, n, kind, p);                      \
   }
-#define POOL_KERNELS(T, suffix)                                                                                                 \
-  POOL_KERNEL(pool_##suffix, T, 1)                                                                                              \
-  POOL_KERNEL(pool_##suffix##_wide, T, 4)
-FLOATS(POOL_KERNELS)
-POOL_KERNEL(pool_i8, signed char, 1)
-POOL_KERNEL(pool_u8, unsigned char, 1)
+FLOATS(WIDE_KERNEL)

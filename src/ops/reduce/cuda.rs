@@ -150,14 +150,14 @@ impl Build<'_> {
 
     fn launch(&self, shares: &Shares, pass: &Pass<'_>) -> Result<CudaKernel> {
         let name = match self.dtype {
-            DType::U64 => "reduce_u64".into(),
-            dtype if dtype.is_float() => format!("reduce_{dtype}"),
-            _ => "reduce_integer".into(),
+            DType::U64 => "reduce_u64",
+            dtype if dtype.is_float() => "reduce_float",
+            _ => "reduce_integer",
         };
         let slice = pass.count.div_ceil(shares.slices);
         let blocks = self.results.div_ceil(THREADS / shares.lanes);
         let grid = [blocks as u32, pass.count.div_ceil(slice) as u32, 1];
-        let launch = Launch::new(self.cx.function(&MODULE, &name)?, grid).input(0).output(0);
+        let launch = Launch::new(self.cx.function(&MODULE, name)?, grid).input(0).output(0);
         let in_workspace = |launch: Launch, at: Option<usize>, sums: usize| match at {
             Some(at) => launch.workspace(at, self.bytes(sums)),
             None => launch.value(0u64),
@@ -170,6 +170,6 @@ impl Build<'_> {
         let launch = pass.walks.iter().fold(launch, |launch, walk| walk.give(launch));
         let (map, fold, finish) = pass.steps;
         let launch = launch.value([map as u32, fold as u32, finish as u32, self.total as u32]);
-        if self.dtype.is_float() { launch.build() } else { launch.value(self.dtype as u32).build() }
+        launch.value(self.dtype as u32).build()
     }
 }

@@ -173,17 +173,11 @@ __device__ inline A reduce(Load load, float top, const Team &team, const Shape &
   else if (first)                                                                                                               \
     store(team.row, finished(total, step.finish, step.total, top))
 
-#define FLOAT_KERNEL(T, suffix)                                                                                                 \
-  KERNEL reduce_##suffix(const T *x, T *y, PARAMETERS(float)) {                                                                 \
-    auto store = [=](unsigned i, float value) { y[i] = from_float<T>(value); };                                                 \
-    REDUCE(float, to_float(x[i]), store);                                                                                       \
-  }
-FLOATS(FLOAT_KERNEL)
-
-#define INTEGER_KERNEL(name, A)                                                                                                 \
+#define REDUCE_KERNEL(name, A, load_element, store_element)                                                                     \
   KERNEL name(const void *x, void *y, PARAMETERS(A), unsigned type) {                                                           \
-    auto store = [=](unsigned i, A value) { store_integer(y, i, type, (unsigned long long)value); };                            \
-    REDUCE(A, (A)load_integer(x, i, type), store);                                                                              \
+    auto store = [=](unsigned i, A value) { store_element(y, i, type, value); };                                                \
+    REDUCE(A, (A)load_element(x, i, type), store);                                                                              \
   }
-INTEGER_KERNEL(reduce_integer, long long)
-INTEGER_KERNEL(reduce_u64, unsigned long long)
+REDUCE_KERNEL(reduce_float, float, load_float, store_float)
+REDUCE_KERNEL(reduce_integer, long long, load_integer, store_integer)
+REDUCE_KERNEL(reduce_u64, unsigned long long, load_integer, store_integer)

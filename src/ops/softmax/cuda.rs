@@ -17,7 +17,7 @@ pub fn prepare(op: &Softmax, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>>
     let axis = normalize_axis(op.axis, x.dims.len())?;
     let (len, stride) = (x.dims[axis], x.dims[axis + 1..].iter().product::<usize>());
     let rows = x.numel() / len;
-    let teams = Teams::new(rows, len, stride, x.dtype.size());
+    let teams = Teams::new(rows, len, stride, true);
     let function = cx.function(&MODULE, &format!("softmax_{}{}", x.dtype, teams.suffix()))?;
     let launch = teams.launch(function).input(0).output(0).value(rows as u32).value(len as u32).value(stride as u32);
     launch.value(teams.lanes).value(op.kind as u32).build().map(Some)

@@ -24,10 +24,10 @@ __device__ void softmax(const T *x, T *y, unsigned rows, unsigned len, unsigned 
 }
 
 #define SOFTMAX_KERNEL(name, T, V)                                                                                              \
-  KERNEL name(const T *x, T *y, unsigned rows, unsigned len, unsigned stride, unsigned lanes, unsigned kind) {                  \
+  TEAM_KERNEL name(const T *x, T *y, unsigned rows, unsigned len, unsigned stride, unsigned lanes, unsigned kind) {             \
     softmax<T, V>(x, y, rows, len, stride, lanes, kind);                                                                        \
   }
 #define SOFTMAX_KERNELS(T, suffix)                                                                                              \
   SOFTMAX_KERNEL(softmax_##suffix, T, 1)                                                                                        \
-  SOFTMAX_KERNEL(softmax_##suffix##_wide, T, WIDE<T>)
+  SOFTMAX_KERNEL(softmax_##suffix##_wide, T, 4)
 FLOATS(SOFTMAX_KERNELS)

@@ -1,5 +1,6 @@
 // A function of each element; see mod.rs.
 #include "activation.cuh"
+#include "number.cuh"
 #include "vector.cuh"
 
 /// In the order of UnaryKind; those from RELU on are activations, in their order.
@@ -92,41 +93,34 @@ __device__ bool is_special(float x, unsigned nan, unsigned positive, unsigned ne
   return (nan && x != x) || (positive && x == INFINITY) || (negative && x == -INFINITY);
 }
 
-#define TEST_KERNEL(T, suffix)                                                                                                  \
-  KERNEL unary_test_##suffix(const T *x, unsigned char *y, unsigned n, unsigned nan, unsigned positive, unsigned negative) {    \
-    unsigned i = thread_index();                                                                                                \
-    if (i < n)                                                                                                                  \
-      y[i] = is_special(to_float(x[i]), nan, positive, negative);                                                               \
-  }
-FLOATS(TEST_KERNEL)
+KERNEL unary_test(const void *x, unsigned char *y, unsigned n, unsigned type, unsigned nan, unsigned positive, unsigned negative) {
+  unsigned i = thread_index();
+  if (i < n)
+    y[i] = is_special(load_float(x, i, type), nan, positive, negative);
+}
 
-/// The function of an integer; one of an unsigned type is never negative.
-template <class Signed> __device__ Signed of_integer(Signed x, unsigned kind, bool is_signed) {
+/// The function of an integer; one of an unsigned type is never negative. The low bits of the result count.
+__device__ unsigned long long of_integer(long long x, unsigned kind, bool is_signed) {
   bool negative = is_signed && x < 0;
-  unsigned long long bits = (unsigned long long)(long long)x;
+  unsigned long long bits = (unsigned long long)x;
   switch (kind) {
   case NEG:
-    return (Signed)(0 - bits);
+    return 0 - bits;
   case ABS:
-    return negative ? (Signed)(0 - bits) : x;
+    return negative ? 0 - bits : bits;
   case SIGN:
-    return negative ? -1 : x != 0;
+    return negative ? ~0ull : x != 0;
   case NOT:
     return x == 0;
   case BIT_NOT:
-    return (Signed)~bits;
+    return ~bits;
   default: // RELU
-    return negative ? 0 : x;
+    return negative ? 0 : bits;
   }
 }
 
-#define INTEGER_KERNEL(T, suffix)                                                                                               \
-  KERNEL unary_##suffix(const T *x, T *y, unsigned n, unsigned kind, unsigned is_signed) {                                      \
-    unsigned i = thread_index();                                                                                                \
-    if (i < n)                                                                                                                  \
-      y[i] = of_integer(x[i], kind, is_signed != 0);                                                                            \
-  }
-INTEGER_KERNEL(signed char, b8)
-INTEGER_KERNEL(short, b16)
-INTEGER_KERNEL(int, b32)
-INTEGER_KERNEL(long long, b64)
+KERNEL unary_integer(const void *x, void *y, unsigned n, unsigned type, unsigned kind, unsigned is_signed) {
+  unsigned i = thread_index();
+  if (i < n)
+    store_integer(y, i, type, of_integer(load_integer(x, i, type), kind, is_signed != 0));
+}
