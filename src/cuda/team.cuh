@@ -62,12 +62,8 @@ template <class T, unsigned V> struct Row {
   __device__ Row(const T *x, unsigned rows, unsigned len, unsigned stride, const Team &team)
       : x(x), start(V > 1 ? team.row * len : team.row / stride * len * stride + team.row % stride),
         len(team.row < rows ? len : 0), stride(stride), first(team.lane * V), lanes(team.lanes) {
-    if (V == 1 || first >= this->len)
-      return;
-    Vector<T, V> from = *(const Vector<T, V> *)(x + start + first);
-#pragma unroll
-    for (unsigned j = 0; j < V; ++j)
-      kept[j] = to_float(from.at[j]);
+    if (V > 1 && first < this->len)
+      load_vector(x + start + first, kept);
   }
 
   /// Calls f(value, index) for each of the thread's elements.
@@ -87,12 +83,13 @@ template <class T, unsigned V> struct Row {
   /// Stores f(value, index) for each of the thread's elements, in the same places of y.
   template <class F> __device__ void map(T *y, F f) const {
     if constexpr (V > 1) {
-      Vector<T, V> to;
+      if (first >= len)
+        return;
+      float values[V];
 #pragma unroll
       for (unsigned j = 0; j < V; ++j)
-        to.at[j] = from_float<T>(f(kept[j], first + j));
-      if (first < len)
-        *(Vector<T, V> *)(y + start + first) = to;
+        values[j] = f(kept[j], first + j);
+      store_vector(y + start + first, values);
     } else {
 #pragma unroll 1
       for (unsigned i = first; i < len; i += lanes)

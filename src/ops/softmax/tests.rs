@@ -46,7 +46,7 @@ fn every_kind_over_every_axis() {
 fn long_rows() {
     let mut random = Random::new(2);
     for (dims, axis) in [(&[3, 1028][..], 1), (&[2, 9001], 1), (&[70, 132], 1), (&[2, 150, 37], 1), (&[3000, 3], 0)] {
-        for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 1e-2)] {
+        for (dtype, tolerance) in [(DType::F32, 5e-6), (DType::F16, 1e-3), (DType::BF16, 1e-2)] {
             let values: Vec<f64> = (0..dims.iter().product()).map(|_| random.range(-9.0, 9.0).into()).collect();
             let x = tensor(dtype, dims, &values);
             for kind in SoftmaxKind::ALL {
