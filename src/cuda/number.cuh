@@ -47,24 +47,22 @@ __device__ inline void store_integer(void *y, unsigned i, unsigned type, unsigne
   }
 }
 
+/// Element i of a tensor of f32, f16 or bf16.
+__device__ inline float load_single(const void *x, unsigned i, unsigned type) {
+  return type == F32   ? ((const float *)x)[i]
+         : type == F16 ? to_float(((const f16 *)x)[i])
+                       : to_float(((const bf16 *)x)[i]);
+}
+
 /// Element i of a tensor of any type but f64, rounded to f32.
 __device__ inline float load_float(const void *x, unsigned i, unsigned type) {
-  switch (type) {
-  case F32:
-    return ((const float *)x)[i];
-  case F16:
-    return to_float(((const f16 *)x)[i]);
-  case BF16:
-    return to_float(((const bf16 *)x)[i]);
-  case U64:
-    return (float)((const unsigned long long *)x)[i];
-  default:
-    return (float)load_integer(x, i, type);
-  }
+  if (type <= BF16)
+    return load_single(x, i, type);
+  return type == U64 ? (float)((const unsigned long long *)x)[i] : (float)load_integer(x, i, type);
 }
 
 /// Stores a float as f32, f16 or bf16.
-__device__ inline void store_float(void *y, unsigned i, unsigned type, float value) {
+__device__ inline void store_single(void *y, unsigned i, unsigned type, float value) {
   if (type == F32)
     ((float *)y)[i] = value;
   else if (type == F16)

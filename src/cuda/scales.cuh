@@ -22,10 +22,10 @@ struct Scales {
     return (outer * ((extent + block - 1) / block) + along / block) * inner + i - line * inner;
   }
 
-  __device__ float scale(const void *from, unsigned at) const { return load_float(from, at, scales); }
+  __device__ float scale(const void *from, unsigned at) const { return load_single(from, at, scales); }
 
   /// A zero point; 0 if there is none.
-  __device__ float zero(const void *from, unsigned at) const { return from ? load_float(from, at, zeros) : 0.0f; }
+  __device__ float zero(const void *from, unsigned at) const { return from ? (float)load_integer(from, at, zeros) : 0.0f; }
 };
 
 /// Stores integers of 8 or 16 bits.

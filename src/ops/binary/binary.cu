@@ -174,13 +174,13 @@ KERNEL binary_float(OPERANDS(void, void), Activation activation, unsigned type) 
   if (i >= n)
     return;
   locate(i, rank, extents, strides, at);
-  float left[1] = {load_float(a, at[0], type)}, right[1] = {load_float(b, at[1], type)};
+  float left[1] = {load_single(a, at[0], type)}, right[1] = {load_single(b, at[1], type)};
   if (is_relation(kind)) {
     ((unsigned char *)y)[i] = relation(left[0], right[0], kind);
     return;
   }
   activated(left, right, kind, activation);
-  store_float(y, i, type, left[0]);
+  store_single(y, i, type, left[0]);
 }
 
 /// The function of elements of an integer or boolean type; relations are stored as bool.
@@ -210,7 +210,7 @@ KERNEL binary_power(const void *a, const void *b, void *y, unsigned n, unsigned 
     return;
   locate(i, rank, extents, strides, at);
   if (base <= BF16) {
-    store_float(y, i, base, by_call(load_float(a, at[0], base), load_float(b, at[1], exponent), POW));
+    store_single(y, i, base, by_call(load_float(a, at[0], base), load_float(b, at[1], exponent), POW));
     return;
   }
   long long e = load_integer(b, at[1], exponent);

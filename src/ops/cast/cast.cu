@@ -51,7 +51,7 @@ template <class Wide> __device__ void store(void *y, unsigned i, unsigned type, 
   else if (type == F32)
     ((float *)y)[i] = (float)value;
   else if (type <= BF16)
-    store_float(y, i, type, single(value));
+    store_single(y, i, type, single(value));
   else
     store_integer(y, i, type, integer_bits(value, type));
 }
@@ -63,7 +63,7 @@ template <class Wide> __device__ void store(void *y, unsigned i, unsigned type, 
     if (i < n)                                                                                                                  \
       store(y, i, to, element);                                                                                                 \
   }
-CAST_KERNEL(float, load_float(x, i, from))
+CAST_KERNEL(float, load_single(x, i, from))
 CAST_KERNEL(double, ((const double *)x)[i])
 CAST_KERNEL(integer, load_integer(x, i, from))
 CAST_KERNEL(u64, ((const unsigned long long *)x)[i])

@@ -11,13 +11,13 @@ struct Space {
 template <class A> __device__ inline A joined(A a, A b, unsigned kind) { return kind == SUM ? a + b : a * b; }
 
 /// Elements of a type that is known when the kernel runs, as what they are combined in.
-__device__ inline void load(const void *x, unsigned i, unsigned type, double &to) { to = load_float(x, i, type); }
+__device__ inline void load(const void *x, unsigned i, unsigned type, double &to) { to = load_single(x, i, type); }
 __device__ inline void load(const void *x, unsigned i, unsigned type, unsigned long long &to) {
   to = (unsigned long long)load_integer(x, i, type);
 }
 
 __device__ inline void store(void *y, unsigned i, unsigned type, double value) {
-  store_float(y, i, type, type == F32 ? (float)value : to_odd(value));
+  store_single(y, i, type, type == F32 ? (float)value : to_odd(value));
 }
 __device__ inline void store(void *y, unsigned i, unsigned type, unsigned long long value) { store_integer(y, i, type, value); }
 

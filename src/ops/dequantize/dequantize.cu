@@ -6,5 +6,5 @@ KERNEL dequantize(const void *x, const void *scale, const void *zero, void *y, u
   if (i >= n)
     return;
   unsigned at = scales.of(i);
-  store_float(y, i, to, (load_float(x, i, from) - scales.zero(zero, at)) * scales.scale(scale, at));
+  store_single(y, i, to, (load_float(x, i, from) - scales.zero(zero, at)) * scales.scale(scale, at));
 }

@@ -17,6 +17,9 @@ const WARP: usize = 32;
 const BUSY: usize = 512;
 const EACH: usize = 8;
 
+/// Channels of a thread where they divide by so many.
+const WIDE: usize = 4;
+
 /// A kernel for f32, f16 and bf16.
 pub fn prepare(op: &Norm, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
     if cx.input(0).info.dtype == DType::F64 {
@@ -99,8 +102,12 @@ fn group(cx: &PrepareCuda<'_>, groups: usize, epsilon: f32) -> Result<CudaKernel
     let threads = (slices * channels / groups).next_power_of_two().clamp(WARP, THREADS) as u32;
     let second = Launch::new(function("norm_group_statistics")?, [(batch * groups) as u32, 1, 1]).block([threads, 1, 1]);
     let second = second.workspace(0, moments).workspace(moments, statistics).value(shape).value(epsilon);
-    let third = Launch::new(function(&format!("norm_group_{}", x.dtype))?, [blocks(x.numel()), 1, 1]);
+    let (n, wide) = (x.numel(), channels.is_multiple_of(WIDE));
+    let (name, threads) =
+        if wide { (format!("norm_group_{}_wide", x.dtype), n / WIDE) } else { ("norm_group".into(), n) };
+    let third = Launch::new(function(&name)?, [blocks(threads), 1, 1]);
     let third = third.input(0).input(1).input(2).workspace(moments, statistics).output(0);
-    let third = third.value(shape).value(x.numel() as u32);
+    let third = third.value(shape).value(n as u32);
+    let third = if wide { third } else { third.value(x.dtype as u32) };
     Ok(Box::new(vec![first.build()?, second.build()?, third.build()?]))
 }

@@ -78,10 +78,10 @@ KERNEL norm_response(const void *x, void *y, unsigned n, unsigned type, unsigned
   float sum = 0.0f;
 #pragma unroll 1
   for (unsigned c = first; c <= last; ++c) {
-    float value = load_float(x, pixel + c, type);
+    float value = load_single(x, pixel + c, type);
     sum += value * value;
   }
-  store_float(y, i, type, load_float(x, i, type) * powf(sum * factor + bias, -beta));
+  store_single(y, i, type, load_single(x, i, type) * powf(sum * factor + bias, -beta));
 }
 
 /// Number, mean and squared deviations of some elements (Chan et al., 1979).
@@ -129,7 +129,7 @@ KERNEL norm_moments(const void *x, Moments *moments, Groups g, unsigned lanes, u
   if (present) {
     unsigned begin = blockIdx.y * g.slice, end = min(begin + g.slice, g.pixels);
     unsigned start = image * g.pixels * g.channels + channel;
-    float origin = load_float(x, origin_of(g, image, channel), type);
+    float origin = load_single(x, origin_of(g, image, channel), type);
 #pragma unroll 1
     for (unsigned pixel = begin + team.lane; pixel < end; pixel += 4 * lanes) {
       float values[4], sum = 0.0f, squares = 0.0f;
@@ -137,7 +137,7 @@ KERNEL norm_moments(const void *x, Moments *moments, Groups g, unsigned lanes, u
 #pragma unroll
       for (unsigned j = 0; j < 4; ++j) {
         // Beyond the end the last pixel is read again, and left out.
-        float value = load_float(x, start + min(pixel + j * lanes, end - 1) * g.channels, type) - origin;
+        float value = load_single(x, start + min(pixel + j * lanes, end - 1) * g.channels, type) - origin;
         sum += values[j] = j < count ? value : 0.0f;
       }
       float mean = sum / (float)count;
@@ -165,20 +165,47 @@ KERNEL norm_group_statistics(const Moments *moments, Vector<float, 2> *statistic
     statistics[blockIdx.x] = {total.mean, 1.0f / sqrtf(total.squares / total.count + epsilon)};
 }
 
-template <class T>
-__device__ inline T group_element(const T *x, const T *scale, const T *bias, const Vector<float, 2> *statistics, const Groups &g,
-                                  unsigned i) {
-  unsigned pixel = i / g.channels, channel = i - pixel * g.channels, image = pixel / g.pixels;
-  Vector<float, 2> s = statistics[image * (g.channels / g.width) + channel / g.width];
-  float d = to_float(x[i]) - to_float(x[origin_of(g, image, channel)]) - s.at[0];
-  return from_float<T>(d * (s.at[1] * value(scale, channel, 1.0f)) + value(bias, channel, 0.0f));
+/// Normalises N neighbouring channels of a pixel; `load` reads any element of x.
+template <unsigned N, class Load, class Scale>
+__device__ inline void normalize(float (&values)[N], unsigned i, const Groups &g, const Vector<float, 2> *statistics, Load load,
+                                 Scale scaled) {
+  unsigned pixel = i / g.channels, first = i - pixel * g.channels, image = pixel / g.pixels;
+#pragma unroll
+  for (unsigned j = 0; j < N; ++j) {
+    unsigned channel = first + j;
+    Vector<float, 2> s = statistics[image * (g.channels / g.width) + channel / g.width];
+    values[j] = scaled((values[j] - load(origin_of(g, image, channel)) - s.at[0]) * s.at[1], channel);
+  }
 }
 
+#define GROUP_PARAMETERS(T)                                                                                                     \
+  const T *x, const T *scale, const T *bias, const Vector<float, 2> *statistics, T *y, Groups g, unsigned n
+
+/// Any type, a channel in a thread.
+KERNEL norm_group(GROUP_PARAMETERS(void), unsigned type) {
+  unsigned i = thread_index();
+  if (i >= n)
+    return;
+  float values[1] = {load_single(x, i, type)};
+  auto load = [=](unsigned i) { return load_single(x, i, type); };
+  normalize(values, i, g, statistics, load, [=](float value, unsigned channel) {
+    return value * (scale ? load_single(scale, channel, type) : 1.0f) + (bias ? load_single(bias, channel, type) : 0.0f);
+  });
+  store_single(y, i, type, values[0]);
+}
+
+/// 4 channels in a thread.
 #define GROUP_KERNEL(T, suffix)                                                                                                 \
-  KERNEL norm_group_##suffix(const T *x, const T *scale, const T *bias, const Vector<float, 2> *statistics, T *y, Groups g,     \
-                             unsigned n) {                                                                                      \
-    unsigned i = thread_index();                                                                                                \
-    if (i < n)                                                                                                                  \
-      y[i] = group_element(x, scale, bias, statistics, g, i);                                                                   \
+  KERNEL norm_group_##suffix##_wide(GROUP_PARAMETERS(T)) {                                                                      \
+    unsigned i = thread_index() * 4;                                                                                            \
+    if (i >= n)                                                                                                                 \
+      return;                                                                                                                   \
+    float values[4];                                                                                                            \
+    load_vector(x + i, values);                                                                                                 \
+    auto load = [=](unsigned i) { return to_float(x[i]); };                                                                     \
+    normalize(values, i, g, statistics, load, [=](float v, unsigned channel) {                                                  \
+      return v * value(scale, channel, 1.0f) + value(bias, channel, 0.0f);                                                      \
+    });                                                                                                                         \
+    store_vector(y + i, values);                                                                                                \
   }
 FLOATS(GROUP_KERNEL)

@@ -125,7 +125,7 @@ KERNEL pool_any(const void *x, void *y, long long *places, Geometry g, unsigned 
   auto load = [=](unsigned i, float(&to)[1]) { to[0] = load_float(x, i, type); };
   auto store = [=](unsigned i, const float(&from)[1]) {
     if (type <= BF16)
-      store_float(y, i, type, from[0]);
+      store_single(y, i, type, from[0]);
     else
       store_integer(y, i, type, (unsigned long long)(long long)from[0]);
   };

@@ -26,6 +26,6 @@ pub fn prepare(op: &Quantize, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>
     let launch = Launch::new(cx.function(&MODULE, "quantize")?, [blocks(n.div_ceil(WIDE)), 1, 1]);
     let launch = launch.input(0).input(1).input(2).output(0).value(n as u32);
     let launch = launch.value(scales.words(scale.dtype, cx.optional(2).map(|zero| zero.info.dtype)));
-    let launch = launch.value(x.dtype as u32).value(op.to as u32).value(op.divided_in(x.dtype, scale.dtype) as u32);
-    launch.value::<f32>(low).value::<f32>(high).build().map(Some)
+    let [from, to, precision] = [x.dtype, op.to, op.divided_in(x.dtype, scale.dtype)].map(|dtype| dtype as u32);
+    launch.value([from, to, precision, f32::to_bits(low), f32::to_bits(high)]).build().map(Some)
 }

@@ -178,6 +178,6 @@ __device__ inline A reduce(Load load, float top, const Team &team, const Shape &
     auto store = [=](unsigned i, A value) { store_element(y, i, type, value); };                                                \
     REDUCE(A, (A)load_element(x, i, type), store);                                                                              \
   }
-REDUCE_KERNEL(reduce_float, float, load_float, store_float)
+REDUCE_KERNEL(reduce_float, float, load_single, store_single)
 REDUCE_KERNEL(reduce_integer, long long, load_integer, store_integer)
 REDUCE_KERNEL(reduce_u64, unsigned long long, load_integer, store_integer)

@@ -96,7 +96,7 @@ __device__ bool is_special(float x, unsigned nan, unsigned positive, unsigned ne
 KERNEL unary_test(const void *x, unsigned char *y, unsigned n, unsigned type, unsigned nan, unsigned positive, unsigned negative) {
   unsigned i = thread_index();
   if (i < n)
-    y[i] = is_special(load_float(x, i, type), nan, positive, negative);
+    y[i] = is_special(load_single(x, i, type), nan, positive, negative);
 }
 
 /// The function of an integer; one of an unsigned type is never negative. The low bits of the result count.
