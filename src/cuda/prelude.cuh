@@ -28,6 +28,13 @@ struct bf16 {
   unsigned short bits;
 };
 
+/// Of a parameter that is indexed by a variable: it is read where the launch has put it, not copied to the thread's memory.
+#ifdef __CUDACC_RTC__
+#define UNIFORM const __grid_constant__
+#else
+#define UNIFORM const
+#endif
+
 /// Extents or strides of a tensor, passed by value; the outermost first.
 struct Dims {
   unsigned n[8];
@@ -107,6 +114,7 @@ template <class Fold> __device__ inline float block_fold(float value) {
     warps[threadIdx.x / WARP] = value;
   __syncthreads();
   float result = warps[0];
+#pragma unroll 1
   for (unsigned i = 1; i < blockDim.x / WARP; ++i)
     result = Fold::of(result, warps[i]);
   return result;

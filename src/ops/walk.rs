@@ -80,6 +80,23 @@ impl<const N: usize> Walk<N> {
         self.strides[self.dims.len() - 1]
     }
 
+    /// Number of dimensions.
+    #[cfg(feature = "cuda")]
+    pub fn rank(&self) -> usize {
+        self.dims.len()
+    }
+
+    /// Adds the walk to a launch, as kernels take it: rank, Dims and Strides of `walk.cuh`.
+    #[cfg(feature = "cuda")]
+    pub fn give(&self, launch: crate::cuda::Launch) -> crate::cuda::Launch {
+        let (mut extents, mut strides) = ([1u32; MAX_RANK], [[0u32; MAX_RANK]; N]);
+        for (d, &extent) in self.dims.iter().enumerate() {
+            extents[d] = extent as u32;
+            (0..N).for_each(|n| strides[n][d] = self.strides[d][n] as u32);
+        }
+        launch.value(self.dims.len() as u32).value(extents).value(strides)
+    }
+
     /// Takes the innermost dimension away and returns its extent and strides; what remains walks its first elements.
     pub fn split_inner(&self) -> (Self, usize, [usize; N]) {
         let outer = Walk::new(&self.dims[..self.dims.len() - 1], &self.strides);

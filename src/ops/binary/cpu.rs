@@ -25,11 +25,7 @@ pub struct Plan {
 
 /// The kernel of an operator on inputs that `infer` has accepted.
 pub fn prepare(op: &Binary, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
-    let (kind, order) = match op.kind {
-        BinaryKind::Greater => (BinaryKind::Less, [1, 0]),
-        BinaryKind::GreaterOrEqual => (BinaryKind::LessOrEqual, [1, 0]),
-        kind => (kind, [0, 1]),
-    };
+    let (kind, order) = op.kind.ordered();
     let (a, b) = (cx.input(order[0]).info, cx.input(order[1]).info);
     let walk = Walk::broadcast(&cx.out_dims(0), [&a.dims, &b.dims])?;
     let flat = Flat::new(cx.outputs[0].numel(), cost(kind, a.dtype));

@@ -5,6 +5,8 @@
 
 mod blocks;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod functions;
 mod pow;
 mod rows;
@@ -86,6 +88,15 @@ impl BinaryKind {
         matches!(self, Equal | Less | LessOrEqual | Greater | GreaterOrEqual)
     }
 
+    /// The function that kernels compute for this one, and the two inputs that are its operands.
+    fn ordered(self) -> (BinaryKind, [usize; 2]) {
+        match self {
+            BinaryKind::Greater => (BinaryKind::Less, [1, 0]),
+            BinaryKind::GreaterOrEqual => (BinaryKind::LessOrEqual, [1, 0]),
+            kind => (kind, [0, 1]),
+        }
+    }
+
     /// Whether operands may have this type; where not, what they must be.
     fn accepts(self, dtype: DType) -> Result<(), &'static str> {
         use BinaryKind::*;
@@ -146,6 +157,11 @@ impl OpDef for Binary {
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         cpu::prepare(self, cx)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
 

@@ -4,6 +4,8 @@
 //! the type, 0 for NaN. Integers become narrower ones by their low bits. Bool is 0 or 1, and everything but 0 is true.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +47,11 @@ impl OpDef for Cast {
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         Ok(cpu::prepare(cx))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
 

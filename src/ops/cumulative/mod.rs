@@ -4,6 +4,8 @@
 //! the last one if `reverse`. Floats are combined in f64 and rounded once each; integers wrap.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -78,5 +80,10 @@ impl OpDef for Cumulative {
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         let axis = normalize_axis(self.axis, cx.dims(0).len())?;
         Ok(cpu::prepare(self, cx, axis))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }

@@ -5,6 +5,8 @@
 //! scale)) and y = saturate(round(x / scale) + zero point), rounded to nearest even.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -40,5 +42,10 @@ impl OpDef for DynamicQuantize {
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         Ok(cpu::prepare(cx))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }

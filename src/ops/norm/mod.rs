@@ -12,6 +12,8 @@
 //!
 //! Scale and bias of Layer and Rms have the normalised dimensions, or ones that broadcast to them.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod groups;
 mod lp;
 mod response;
@@ -137,6 +139,11 @@ impl OpDef for Norm {
             DType::F64 => self.kernel::<f64>(cx),
             _ => widen::prepare(self, cx),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
 

@@ -9,6 +9,8 @@
 //! `column_major_indices` the spatial dimensions count from the first one. Maxima are of any float, i8 or u8; the rest of
 //! floats. A NaN makes the result NaN.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod f32;
 mod plain;
 #[cfg(test)]
@@ -116,6 +118,11 @@ impl OpDef for Pool {
             (DType::F32, PoolKind::Max | PoolKind::Mean { .. }) if cx.outputs.len() == 1 => f32::prepare(self, cx),
             _ => plain::prepare(self, cx),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
 

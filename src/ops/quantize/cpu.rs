@@ -13,13 +13,12 @@ use half::{bf16, f16};
 /// The kernel for inputs that `infer` has accepted.
 pub fn prepare(op: &Quantize, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
     let (x, scale) = (cx.input(0).info, cx.input(1).info);
-    let same = if x.dtype == scale.dtype { x.dtype } else { DType::F32 };
     let plan = Plan {
         isa: cx.isa,
         flat: Flat::new(x.numel(), 1),
         scales: Scales::new(&x, &scale, op.axis, op.block)?,
         from: x.dtype,
-        precision: op.precision.unwrap_or(same),
+        precision: op.divided_in(x.dtype, scale.dtype),
     };
     Ok(match op.to {
         DType::I8 => typed::<i8>(plan),

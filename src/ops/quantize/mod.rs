@@ -6,6 +6,8 @@
 //! becomes 0.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub(super) mod scales;
 #[cfg(test)]
 mod tests;
@@ -78,6 +80,18 @@ impl OpDef for Quantize {
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         cpu::prepare(self, cx)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
+    }
+}
+
+impl Quantize {
+    /// The type in which x and scale of these types are divided.
+    fn divided_in(&self, x: DType, scale: DType) -> DType {
+        self.precision.unwrap_or(if x == scale { x } else { DType::F32 })
     }
 }
 

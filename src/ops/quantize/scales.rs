@@ -82,6 +82,17 @@ impl Scales {
         Ok(Scales { form, extent: x.dims[axis], inner: x.dims[axis + 1..].iter().product() })
     }
 
+    /// What kernels for a GPU take, with scales and zero points of these types: Scales of `scales.cuh`.
+    #[cfg(feature = "cuda")]
+    pub fn words(self, scale: DType, zero: Option<DType>) -> [u32; 6] {
+        let (form, block) = match self.form {
+            Form::One => (0, 1),
+            Form::Axis => (1, 1),
+            Form::Blocks(block) => (2, block as u32),
+        };
+        [form, self.extent as u32, self.inner as u32, block, scale as u32, zero.map_or(0, |zero| zero as u32)]
+    }
+
     /// The elements `range`, at most [`BLOCK`] at a time, with their scales.
     pub fn stretches(self, range: Range<usize>) -> impl Iterator<Item = Stretch> {
         let mut start = range.start;

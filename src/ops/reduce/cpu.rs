@@ -3,7 +3,7 @@
 //! Either way each result has accumulators whose number and order depend on shapes alone, and long sums go through
 //! partial sums, so that rounding errors stay small.
 
-use super::ReduceKind;
+use super::{ReduceKind, count, walks};
 use super::slices::Slices;
 use crate::cpu::Isa;
 use crate::cpu::math;
@@ -27,15 +27,10 @@ const LANES: usize = 16;
 
 /// A kernel that reduces the dimensions marked in `reduced`.
 pub fn prepare(kind: ReduceKind, dims: &[usize], reduced: &[bool], isa: Isa) -> Box<dyn Kernel> {
-    let strides = crate::tensor::Dims::new(dims).strides();
-    let pick = |want: bool| -> (Vec<usize>, Vec<[usize; 1]>) {
-        (0..dims.len()).filter(|&i| reduced[i] == want).map(|i| (dims[i], [strides[i]])).unzip()
-    };
-    let ((kept, kept_strides), (gone, gone_strides)) = (pick(false), pick(true));
-    let (kept_walk, gone_walk) = (Walk::new(&kept, &kept_strides), Walk::new(&gone, &gone_strides));
+    let (kept_walk, gone_walk) = walks(dims, reduced);
     let innermost = (0..dims.len()).rev().find(|&i| dims[i] != 1);
     let columns = innermost.is_some_and(|i| !reduced[i]);
-    let (results, count) = (kept.iter().product::<usize>(), gone.iter().product::<usize>());
+    let (results, count) = (count(dims, reduced, false), count(dims, reduced, true));
     let width = if columns { kept_walk.inner_len() } else { 1 };
     let rows = results.checked_div(width).unwrap_or(0);
     let cols = if width.is_multiple_of(16) { width / 16 } else { width };

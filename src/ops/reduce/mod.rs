@@ -10,15 +10,17 @@
 //! set. Integers wrap; a Mean of them truncates. Global pooling is lowered to this operator.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod plain;
 mod slices;
 #[cfg(test)]
 mod tests;
 
-use super::{Inputs, Kernel, OpDef, Prepare, widen};
+use super::{Inputs, Kernel, OpDef, Prepare, Walk, widen};
 use crate::error::{Error, Result};
 use crate::schema;
-use crate::tensor::{DType, Dim, Shape, TensorType};
+use crate::tensor::{DType, Dim, Dims, Shape, TensorType};
 
 /// What is computed of the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +117,27 @@ impl OpDef for Reduce {
             dtype => Ok(plain::prepare(self.kind, &x.dims, &reduced, dtype)),
         }
     }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
+    }
+}
+
+/// The results, and where the elements of each begin; the elements of a result, relative to the first.
+fn walks(dims: &[usize], reduced: &[bool]) -> (Walk<1>, Walk<1>) {
+    let strides = Dims::new(dims).strides();
+    let pick = |want: bool| {
+        let (dims, strides): (Vec<usize>, Vec<[usize; 1]>) =
+            (0..dims.len()).filter(|&i| reduced[i] == want).map(|i| (dims[i], [strides[i]])).unzip();
+        Walk::new(&dims, &strides)
+    };
+    (pick(false), pick(true))
+}
+
+/// Elements of the dimensions that are reduced, or kept.
+fn count(dims: &[usize], reduced: &[bool], want: bool) -> usize {
+    dims.iter().zip(reduced).filter(|(_, reduced)| **reduced == want).map(|(dim, _)| dim).product()
 }
 
 impl Reduce {

@@ -1,23 +1,18 @@
 //! Reductions of f64 and of integers, by way of f64 and i64.
 
-use super::ReduceKind;
+use super::{ReduceKind, count, walks};
 use crate::error::Result;
 use crate::ops::elementwise::{Number, for_type};
 use crate::ops::{Kernel, Walk, kernel};
-use crate::tensor::{Args, DType, Dims, Grid};
+use crate::tensor::{Args, DType, Grid};
 
 /// Elements worth a part of their own.
 const GRAIN: usize = 16 * 1024;
 
 /// A kernel that reduces the dimensions marked in `reduced`.
 pub fn prepare(kind: ReduceKind, dims: &[usize], reduced: &[bool], dtype: DType) -> Box<dyn Kernel> {
-    let strides = Dims::new(dims).strides();
-    let pick = |want: bool| -> (Vec<usize>, Vec<[usize; 1]>) {
-        (0..dims.len()).filter(|&i| reduced[i] == want).map(|i| (dims[i], [strides[i]])).unzip()
-    };
-    let ((kept, kept_strides), (gone, gone_strides)) = (pick(false), pick(true));
-    let (results, count) = (kept.iter().product::<usize>(), gone.iter().product::<usize>());
-    let (kept, gone) = (Walk::new(&kept, &kept_strides), Walk::new(&gone, &gone_strides));
+    let (kept, gone) = walks(dims, reduced);
+    let (results, count) = (count(dims, reduced, false), count(dims, reduced, true));
     let reduction = Plain { kind, dtype, kept, gone, count };
     let grid = Grid::by_cost(results, count, GRAIN);
     for_type!(dtype, typed(reduction, grid))

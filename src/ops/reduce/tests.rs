@@ -102,6 +102,29 @@ fn other_types() {
     }
 }
 
+/// Sums of 16 bits in slices, and integers in them.
+#[test]
+fn other_types_in_slices() {
+    let mut random = Random::new(5);
+    let dtypes = [(DType::F16, 1e-3), (DType::BF16, 8e-3), (DType::I32, 0.0), (DType::I64, 0.0), (DType::U64, 0.0)];
+    for (dtype, tolerance) in dtypes {
+        for dims in [[2, 57, 59, 24], [1, 70, 3, 130]] {
+            let values: Vec<f64> = (0..dims.iter().product()).map(|_| random.below(3) as f64).collect();
+            let x = tensor(dtype, &dims, &values);
+            for kind in [ReduceKind::Sum, ReduceKind::Max, ReduceKind::L1] {
+                case(kind, &x, &[1, 2], tolerance);
+                case(kind, &x, &[0, 1, 3], tolerance);
+                case(kind, &x, &[0, 1, 2, 3], tolerance);
+            }
+        }
+        if dtype.is_float() {
+            let x = tensor(dtype, &[9000, 2], &(0..18000).map(|i| (i % 7) as f64).collect::<Vec<_>>());
+            case(ReduceKind::Mean, &x, &[0], tolerance);
+            case(ReduceKind::LogSumExp, &x, &[0], tolerance);
+        }
+    }
+}
+
 #[test]
 fn nothing_to_reduce() {
     let x = tensor(DType::F32, &[2, 0], &[]);

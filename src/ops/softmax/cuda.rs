@@ -1,9 +1,9 @@
-//! A block of threads for each row.
+//! A team of threads for each row.
 
 use super::Softmax;
-use crate::cuda::{Launch, Module};
+use crate::cuda::Module;
 use crate::error::Result;
-use crate::ops::{CudaKernel, PrepareCuda};
+use crate::ops::{CudaKernel, PrepareCuda, Teams};
 use crate::tensor::{DType, normalize_axis};
 
 static MODULE: Module = crate::cuda_module!("softmax");
@@ -16,7 +16,9 @@ pub fn prepare(op: &Softmax, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>>
     }
     let axis = normalize_axis(op.axis, x.dims.len())?;
     let (len, stride) = (x.dims[axis], x.dims[axis + 1..].iter().product::<usize>());
-    let function = cx.function(&MODULE, &format!("softmax_{}", x.dtype))?;
-    let launch = Launch::new(function, [(x.numel() / len) as u32, 1, 1]).input(0).output(0);
-    launch.value(len as u32).value(stride as u32).value(op.kind as u32).build().map(Some)
+    let rows = x.numel() / len;
+    let teams = Teams::new(rows, len, stride, true);
+    let function = cx.function(&MODULE, &format!("softmax_{}{}", x.dtype, teams.suffix()))?;
+    let launch = teams.launch(function).input(0).output(0).value(rows as u32).value(len as u32).value(stride as u32);
+    launch.value(teams.lanes).value(op.kind as u32).build().map(Some)
 }

@@ -1,42 +1,33 @@
-// Softmax of rows; see mod.rs. One block computes one row of `len` elements, `stride` apart.
-#include "prelude.cuh"
+// Softmax of `rows` rows of `len` elements, `stride` apart; see mod.rs.
+#include "team.cuh"
 
 enum Kind { SOFTMAX, LOG_SOFTMAX, HARDMAX };
 
-/// Index of the first of the largest elements.
-template <class T> __device__ unsigned first_at(const T *x, unsigned len, unsigned stride, float top) {
-  float first = (float)len;
-  for (unsigned i = threadIdx.x; i < len; i += blockDim.x)
-    if (to_float(x[i * stride]) == top)
-      first = fminf(first, (float)i);
-  return (unsigned)block_fold<Min>(first);
-}
-
-template <class T> __device__ void softmax(const T *x, T *y, unsigned len, unsigned stride, unsigned kind) {
-  unsigned start = blockIdx.x / stride * len * stride + blockIdx.x % stride;
-  x += start;
-  y += start;
-  float top = -INFINITY;
-  for (unsigned i = threadIdx.x; i < len; i += blockDim.x)
-    top = Max::of(top, to_float(x[i * stride]));
-  top = block_fold<Max>(top);
+template <class T, unsigned V>
+__device__ void softmax(const T *x, T *y, unsigned rows, unsigned len, unsigned stride, unsigned lanes, unsigned kind) {
+  Team team(lanes, stride == 1);
+  Row<T, V> row(x, rows, len, stride, team);
+  float top = -INFINITY, sum = 0.0f;
+  row.each([&](float x, unsigned) { top = Max::of(top, x); });
+  top = team.fold<Max>(top);
   if (kind == HARDMAX) {
-    unsigned first = first_at(x, len, stride, top);
-    for (unsigned i = threadIdx.x; i < len; i += blockDim.x)
-      y[i * stride] = from_float<T>(i == first ? 1.0f : 0.0f);
+    float first = (float)len;
+    row.each([&](float x, unsigned i) { first = x == top ? fminf(first, (float)i) : first; });
+    unsigned at = (unsigned)team.fold<Min>(first);
+    row.map(y, [=](float, unsigned i) { return i == at ? 1.0f : 0.0f; });
     return;
   }
-  float sum = 0.0f;
-  for (unsigned i = threadIdx.x; i < len; i += blockDim.x)
-    sum += expf(to_float(x[i * stride]) - top);
-  sum = block_fold<Sum>(sum);
+  row.each([&](float x, unsigned) { sum += expf(x - top); });
+  sum = team.fold<Sum>(sum);
   float scale = 1.0f / sum, shift = logf(sum);
-  for (unsigned i = threadIdx.x; i < len; i += blockDim.x) {
-    float value = to_float(x[i * stride]) - top;
-    y[i * stride] = from_float<T>(kind == SOFTMAX ? expf(value) * scale : value - shift);
-  }
+  row.map(y, [=](float x, unsigned) { return kind == SOFTMAX ? expf(x - top) * scale : x - top - shift; });
 }
 
-#define SOFTMAX_KERNEL(T, suffix)                                                                                               \
-  KERNEL softmax_##suffix(const T *x, T *y, unsigned len, unsigned stride, unsigned kind) { softmax(x, y, len, stride, kind); }
-FLOATS(SOFTMAX_KERNEL)
+#define SOFTMAX_KERNEL(name, T, V)                                                                                              \
+  TEAM_KERNEL name(const T *x, T *y, unsigned rows, unsigned len, unsigned stride, unsigned lanes, unsigned kind) {             \
+    softmax<T, V>(x, y, rows, len, stride, lanes, kind);                                                                        \
+  }
+#define SOFTMAX_KERNELS(T, suffix)                                                                                              \
+  SOFTMAX_KERNEL(softmax_##suffix, T, 1)                                                                                        \
+  SOFTMAX_KERNEL(softmax_##suffix##_wide, T, 4)
+FLOATS(SOFTMAX_KERNELS)

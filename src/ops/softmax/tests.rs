@@ -41,6 +41,21 @@ fn every_kind_over_every_axis() {
     }
 }
 
+/// Rows that need a team of several warps, of neighbours and apart.
+#[test]
+fn long_rows() {
+    let mut random = Random::new(2);
+    for (dims, axis) in [(&[3, 1028][..], 1), (&[2, 9001], 1), (&[70, 132], 1), (&[2, 150, 37], 1), (&[3000, 3], 0)] {
+        for (dtype, tolerance) in [(DType::F32, 5e-6), (DType::F16, 1e-3), (DType::BF16, 1e-2)] {
+            let values: Vec<f64> = (0..dims.iter().product()).map(|_| random.range(-9.0, 9.0).into()).collect();
+            let x = tensor(dtype, dims, &values);
+            for kind in SoftmaxKind::ALL {
+                check_close(Softmax { kind, axis }, &[&x], &[reference(kind, &x, axis as usize)], tolerance);
+            }
+        }
+    }
+}
+
 #[test]
 fn large_and_infinite_elements() {
     let x = tensor(DType::F32, &[2, 3], &[1e4, 1e4, -1e4, 0.0, f64::NEG_INFINITY, 0.0]);

@@ -5,6 +5,8 @@
 //! Neg, Abs, Sign, Relu and BitNot; bool has Not. Neg and Abs of the smallest integer wrap.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod exact;
 #[cfg(test)]
 mod tests;
@@ -225,5 +227,10 @@ impl OpDef for Unary {
 
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         Ok(cpu::prepare(self, cx))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
