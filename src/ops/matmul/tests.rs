@@ -169,7 +169,9 @@ fn tiles_and_slices_of_a_gpu() {
         }
     }
     // Enough tiles of the largest kind.
-    check_f32(&op, &[264, 65, 18], &[264, 18, 66], Some(&[66]), None);
+    let s: [Option<&[usize]>; 4] = [Some(&[264, 65, 18]), Some(&[264, 18, 66]), Some(&[66]), None];
+    check_in::<f32>(&op, s, 3e-6, |x| x as f32, |r| r.range(-1.0, 1.0));
+    check_in::<bf16>(&op, s, 8e-3, bf16::from_f64, |r| bf16::from_f32(r.range(-1.0, 1.0)));
 }
 
 #[test]
