@@ -19,8 +19,8 @@
 
 namespace {
 
-constexpr int64_t BATCH = 64;  // for every extent that the model leaves open
-constexpr int RUNS = 200;
+constexpr int64_t BATCH = 16;  // for every extent that the model leaves open
+constexpr int RUNS = 50;
 
 std::vector<int64_t> shape_of(const infer_tensor_info &info) {
   if (info.dtype != INFER_DTYPE_F32) throw std::runtime_error(std::string(info.name) + " is not of f32");
