@@ -99,10 +99,11 @@ def liven(model, inputs):
 
 
 @torch.no_grad()
-def export(name, folder):
-    make, inputs_of = MODELS[name]
+def make(name, folder):
+    """The model, and its inputs, which are saved with its output."""
+    new, inputs_of = MODELS[name]
     torch.manual_seed(0)
-    model, inputs, others = make().eval(), inputs_of(), inputs_of()
+    model, inputs, others = new().eval(), inputs_of(), inputs_of()
     liven(model, inputs)
     output = model(*inputs)
     change = float((output - model(*others)).abs().max() / output.abs().max())
@@ -110,8 +111,18 @@ def export(name, folder):
         raise RuntimeError(f"the output hardly depends on the input: {change:.1e}")
     arrays = {f"in{index}": tensor.numpy() for index, tensor in enumerate(inputs)}
     np.savez(folder / f"{name}.npz", **arrays, out0=output.numpy())
-    names = {"input_names": list(arrays), "output_names": ["out0"]}
-    torch.onnx.export(model, inputs, folder / f"{name}.onnx", dynamo=True, external_data=False, verbose=False, **names)
+    return model, inputs
+
+
+def save_onnx(model, inputs, path, **options):
+    names = {"input_names": [f"in{index}" for index in range(len(inputs))], "output_names": ["out0"]}
+    torch.onnx.export(model, inputs, path, dynamo=True, external_data=False, verbose=False, **names, **options)
+
+
+@torch.no_grad()
+def export(name, folder):
+    model, inputs = make(name, folder)
+    save_onnx(model, inputs, folder / f"{name}.onnx")
     # The report names a peer whose file is missing.
     for suffix, save in ((".pt2", save_exported), (".pt", save_traced)):
         try:

@@ -152,7 +152,8 @@ class Session:
     def run(self, feed, timeout=None):
         """Runs the model on a dict of an array for each input's name; returns the list of its outputs.
 
-        A session on a GPU also takes tensors in that GPU's memory, of any library that speaks DLPack (PyTorch, CuPy, JAX).
+        A session on a GPU also takes contiguous tensors in that GPU's memory, of any library that speaks DLPack (PyTorch, CuPy,
+        JAX). The run comes behind what that library has still to do for them.
 
         timeout: seconds after which the run ends with an error.
         """
@@ -200,12 +201,13 @@ class _Call:
     def run(self, feed, timeout):
         # Nothing else keeps alive what had to be converted.
         arrays = [slot.set(feed[slot.port.name]) for slot in self.inputs]
+        options = _options(timeout, any(isinstance(array, _dlpack.View) for array in arrays))
         known = self.shapes
         key = tuple([slot.shape for slot in self.inputs])
         shapes = known.get(key)
-        results = shapes and self._run_into(shapes, timeout)
+        results = shapes and self._run_into(shapes, options)
         if results is None:
-            results = self._run_and_copy(timeout)
+            results = self._run_and_copy(options)
             if len(known) > 1024:
                 known.clear()
             # An array without elements has no memory that the library could write to.
@@ -213,14 +215,14 @@ class _Call:
         del arrays
         return results
 
-    def _run_into(self, shapes, timeout):
+    def _run_into(self, shapes, options):
         """Runs into new arrays of the shapes that the outputs had last time; None if they have too little room now."""
         results = []
         for (tensor, port), shape in zip(self.outputs, shapes):
             array = np.empty(shape, port.dtype)
             tensor.data, tensor.capacity = array.__array_interface__["data"][0], array.nbytes
             results.append(array)
-        if not self._run(timeout):
+        if not self._run(options):
             return None
         for index, (tensor, port) in enumerate(self.outputs):
             shape = port.shape if port.fixed else tuple(tensor.shape[: tensor.rank])
@@ -229,11 +231,11 @@ class _Call:
                 results[index] = results[index].reshape(-1)[: math.prod(shape)].reshape(shape)
         return results
 
-    def _run_and_copy(self, timeout):
+    def _run_and_copy(self, options):
         """Runs into memory of the library's, and copies the outputs from there."""
         for tensor, _ in self.outputs:
             tensor.data, tensor.capacity = None, 0
-        self._run(timeout)
+        self._run(options)
         results = []
         for tensor, port in self.outputs:
             result = np.empty(tuple(tensor.shape[: tensor.rank]), port.dtype)
@@ -242,18 +244,26 @@ class _Call:
             results.append(result)
         return results
 
-    def _run(self, timeout):
+    def _run(self, options):
         """Whether the outputs had room."""
-        options = None
-        if timeout is not None:
-            size = ctypes.sizeof(_library.RunOptions)
-            options = ctypes.byref(_library.RunOptions(struct_size=size, timeout_ns=max(1, int(timeout * 1e9))))
         inputs, outputs = self.tensors
         status = lib.infer_session_run(self.handle, options, inputs, len(inputs), outputs, len(outputs))
         if status == _library.BUFFER_TOO_SMALL:
             return False
         _check(status)
         return True
+
+
+def _options(timeout, on_gpu):
+    """The C settings of a run, or None; with inputs in a GPU's memory it goes into the stream that waits for them."""
+    if timeout is None and not on_gpu:
+        return None
+    options = _library.RunOptions(struct_size=ctypes.sizeof(_library.RunOptions))
+    if timeout is not None:
+        options.timeout_ns = max(1, int(timeout * 1e9))
+    if on_gpu:
+        options.stream = _dlpack.STREAM
+    return ctypes.byref(options)
 
 
 class _Input:
@@ -266,7 +276,7 @@ class _Input:
     def set(self, value):
         """Describes an array; what it returns must be kept until the run is over."""
         port = self.port
-        if _dlpack.is_cuda(value):
+        if not isinstance(value, np.ndarray) and _dlpack.is_cuda(value):
             return self._set_cuda(_dlpack.View(value))
         if self.tensor.device != _library.CPU:
             self.tensor.device, self.tensor.device_id, self.shape = _library.CPU, 0, None
@@ -281,8 +291,12 @@ class _Input:
     def _set_cuda(self, view):
         """As `set`, of a tensor in a GPU's memory."""
         name, tensor = self.port.name, self.tensor
-        if view.dtype is None or len(view.shape) > _library.MAX_RANK or not view.contiguous:
-            raise ValueError(f"input '{name}': a contiguous tensor of at most {_library.MAX_RANK} dimensions is needed")
+        if view.dtype is None:
+            raise TypeError(f"input '{name}': the tensor's elements are of no type that a model can take")
+        if len(view.shape) > _library.MAX_RANK:
+            raise ValueError(f"input '{name}': {len(view.shape)} dimensions; there can be {_library.MAX_RANK} at most")
+        if not view.contiguous:
+            raise ValueError(f"input '{name}': a tensor in a GPU's memory must be contiguous; copy it to one that is")
         tensor.device, tensor.device_id = _library.CUDA, view.device_id
         tensor.dtype, tensor.rank, tensor.byte_len = view.dtype, len(view.shape), view.nbytes
         tensor.shape[: tensor.rank] = view.shape

@@ -3,7 +3,11 @@
 import ctypes
 from ctypes import POINTER, c_int32, c_int64, c_uint8, c_uint16, c_uint64, c_void_p
 
-CPU, CUDA = 1, 2
+# Memory of a GPU; managed memory is as good.
+_CUDA = (2, 13)
+
+# The legacy default stream. Whoever hands a tensor over makes it wait for the work that the tensor still needs.
+STREAM = 1
 
 # Code and bits of an element type, and the number of it in infer.h.
 _DTYPES = {
@@ -46,7 +50,7 @@ _pointer_of.restype, _pointer_of.argtypes = c_void_p, [ctypes.py_object, ctypes.
 
 def is_cuda(value):
     """Whether a value is a tensor in a GPU's memory."""
-    return hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] == CUDA
+    return hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] in _CUDA
 
 
 class View:
@@ -56,8 +60,8 @@ class View:
     """
 
     def __init__(self, value):
-        # Stream 1 is the default stream, which waits for the owner's work and for which later work of the owner waits.
-        self._capsule = value.__dlpack__(stream=1)
+        # Its destructor gives the tensor back.
+        self._capsule = value.__dlpack__(stream=STREAM)
         tensor = ctypes.cast(_pointer_of(self._capsule, b"dltensor"), POINTER(_Tensor)).contents
         self.shape = tuple(tensor.shape[: tensor.ndim])
         self.dtype = _DTYPES.get((tensor.code, tensor.bits)) if tensor.lanes == 1 else None
@@ -75,6 +79,8 @@ class View:
         return count
 
     def _is_contiguous(self, strides):
+        if 0 in self.shape:
+            return True
         distance = 1
         for extent, stride in reversed(list(zip(self.shape, strides))):
             if extent != 1 and stride != distance:

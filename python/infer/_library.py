@@ -67,7 +67,13 @@ class ErrorInfo(ctypes.Structure):
 class RunOptions(ctypes.Structure):
     """infer_run_options"""
 
-    _fields_ = [("struct_size", c_uint32), ("flags", c_uint32), ("timeout_ns", c_uint64), ("cancel", c_void_p)]
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("timeout_ns", c_uint64),
+        ("cancel", c_void_p),
+        ("stream", c_void_p),
+    ]
 
 
 _FUNCTIONS = {

@@ -79,7 +79,7 @@ class Digits(unittest.TestCase):
         fails("INFER_ERROR_IO", "/no/such", lambda: infer.Session("/no/such"))
         fails("INFER_ERROR_FORMAT", "", lambda: infer.Session(SOURCE))
         fails("INFER_ERROR_INVALID_ARGUMENT", "1025", lambda: infer.Session(self.path, threads=1025))
-        fails("INFER_ERROR_DEVICE", "CUDA", lambda: infer.Session(self.path, device="cuda:0"))
+        fails("INFER_ERROR_DEVICE", "CUDA", lambda: infer.Session(self.path, device="cuda:4096"))
         with self.assertRaisesRegex(ValueError, "picture.*image"):
             run({"picture": self.images})
         with self.assertRaisesRegex(TypeError, "complex"):

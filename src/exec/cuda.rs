@@ -202,12 +202,19 @@ impl DeviceSpace {
         };
         let mut seen = self.seen.remove(at);
         if seen.captured.is_none() {
-            let stream = self.stream().clone();
-            seen.captured = Some(stream.capture(|| self.enqueue_all(steps, about))?);
+            seen.captured = Some(self.capture(steps, about)?);
         }
         let launched = seen.captured.as_ref().map_or(Ok(()), |graph| graph.launch(self.stream()));
         self.seen.push(seen);
         launched
+    }
+
+    /// Captures steps in the context's own stream: the caller's may be the default stream, which cannot be captured.
+    fn capture(&mut self, steps: &[Step], about: About<'_>) -> Result<Graph> {
+        let current = self.current.take();
+        let captured = self.stream.clone().capture(|| self.enqueue_all(steps, about));
+        self.current = current;
+        captured
     }
 
     /// Whether the stream is the caller's, who captures what is put into it.

@@ -71,7 +71,27 @@ pub fn examples() -> Result<Counts> {
         let output = shell::read(command(&program).arg(digits_model()).args(demo::images()?))?;
         counts += check_digits(&output).with_context(|| program.display().to_string())?;
     }
+    let output = shell::read(command(streams()?).arg(digits_model()))?;
+    ensure!(["There is no GPU", "largest difference"].iter().any(|words| output.contains(words)), "{output}");
+    counts += Counts::ONE;
     Ok(counts)
+}
+
+/// The C test of devices and the example with streams on the stand-in for the driver.
+pub fn on_standin(folder: &Path) -> Result<Counts> {
+    let mut counts = Counts::default();
+    for program in [build_dir().join("tests/c_cuda"), streams()?] {
+        let mut run = command(program);
+        let output = shell::read(run.arg(digits_model()).env("LD_LIBRARY_PATH", folder))?;
+        ensure!(!output.contains("no GPU"), "the stand-in is not found: {output}");
+        counts += Counts::ONE;
+    }
+    Ok(counts)
+}
+
+/// The example that uses a GPU.
+fn streams() -> Result<PathBuf> {
+    Ok(demo::build("cpp/cuda", &root().join("dist"))?.join("streams"))
 }
 
 /// The C program of README.md, built as it says there, runs where the converted model lies.

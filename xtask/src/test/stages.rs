@@ -31,6 +31,7 @@ const ALL: &[Stage] = &[
     Stage { name: "program of the readme", quick: false, input: "include/infer.h", run: native::readme },
     Stage { name: "valgrind", quick: false, input: "examples/c/digits.c", run: native::valgrind },
     Stage { name: "python tests", quick: false, input: "python/tests", run: python_tests },
+    Stage { name: "installed package on the stand-in", quick: false, input: "tests/cuda", run: package_on_standin },
     Stage { name: "onnx suite", quick: false, input: "tests/onnx", run: onnx_suite },
     Stage { name: "damaged onnx models", quick: false, input: "tests/onnx", run: damaged_models },
 ];
@@ -96,8 +97,25 @@ fn package() -> Result<Counts> {
 
 /// The binding against the installed library.
 fn python_tests() -> Result<Counts> {
+    unit_tests(&mut python()?, "test_*.py")
+}
+
+/// What of the package uses a GPU, in C, C++ and Python.
+fn package_on_standin() -> Result<Counts> {
+    standin::build()?;
+    let folder = standin::folder();
+    let mut python = python()?;
+    python.env("LD_LIBRARY_PATH", &folder).env("INFER_TEST_DEVICE", "cuda");
+    let mut counts = native::on_standin(&folder)?;
+    counts += unit_tests(&mut python, "test_cuda.py")?;
+    Ok(counts)
+}
+
+fn unit_tests(python: &mut Command, files: &str) -> Result<Counts> {
     // unittest reports on its standard error.
-    let output = python()?.args(["-m", "unittest", "discover", "--start-directory", "python/tests"]).output()?;
+    let output = python
+        .args(["-m", "unittest", "discover", "--start-directory", "python/tests", "--pattern", files])
+        .output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     println!("{text}");
     Ok(Counts::unittest(&text).of_run(output.status.success()))
