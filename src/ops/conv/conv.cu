@@ -192,6 +192,7 @@ __device__ void direct(const T *x, const T *weights, const End<T> &end, const Wi
 #pragma unroll 1
   for (int p = 0; p < PIXELS && column + p < w.output[2]; ++p) {
     float sum = sums[0];
+#pragma unroll
     for (int q = 1; q < PIXELS; ++q)
       sum = q == p ? sums[q] : sum;
     end.finish(pixel + p, channel, sum);

@@ -6,6 +6,8 @@
 //! outside is zero. Channel groups see only their own inputs. f16 and bf16 accumulate in f32. (The kernel for i32 serves
 //! [`ConvInteger`](super::ConvInteger).)
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod expanded;
 mod f32;
 mod plain;
@@ -106,6 +108,11 @@ impl OpDef for Conv {
             DType::I32 => plain::prepare::<i32>(self, cx),
             _ => widen::prepare(self, cx),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
 

@@ -208,6 +208,30 @@ fn many_parts() {
 }
 
 #[test]
+fn tiles_and_slices_of_a_gpu() {
+    let pads = &[1, 1, 1, 1];
+    let mut cases = [
+        // Deep windows over few pixels; many pixels of few channels; odd channels; groups; all of the input in one window.
+        Case::new(&[5, 7], &[3, 3], 132, 70).window(&[1, 1], pads, &[]),
+        Case::new(&[21, 19], &[3, 3], 12, 24).window(&[2, 1], pads, &[1, 2]),
+        Case::new(&[9, 9], &[3, 3], 67, 65).window(&[], pads, &[]),
+        Case::new(&[9, 8], &[3, 3], 96, 64).window(&[], pads, &[]).groups(2),
+        Case::new(&[4, 4], &[4, 4], 64, 40),
+        Case::new(&[9, 9], &[9, 9], 70, 70).window(&[], &[4, 4, 4, 4], &[]).groups(70),
+        Case::new(&[75, 61], &[3, 3], 36, 36).window(&[], pads, &[]).groups(36),
+    ];
+    for case in &mut cases {
+        (case.bias, case.residual, case.batch) = (true, true, 2);
+        case.op.activation = Activation::Mish;
+        case.check();
+        case.check_in(1e-3, f16::from_f64, |r| f16::from_f32(r.range(-1.0, 1.0)));
+        case.check_in(8e-3, bf16::from_f64, |r| bf16::from_f32(r.range(-1.0, 1.0)));
+    }
+    // Enough tiles of the largest kind.
+    Case { batch: 140, ..Case::new(&[11, 12], &[1, 2], 8, 132).groups(2) }.check();
+}
+
+#[test]
 fn empty_extents() {
     Case { batch: 0, ..Case::new(&[5, 5], &[3, 3], 4, 4) }.check();
     Case::new(&[5, 5], &[3, 3], 0, 4).check();

@@ -5,6 +5,8 @@
 //! extent is `(input - 1) · stride + (taps - 1) · dilation + 1 - padding + output padding`. Channel groups reach only
 //! their own outputs. f16 and bf16 accumulate in f32.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod f32;
 mod geometry;
 mod plain;
@@ -95,6 +97,11 @@ impl OpDef for ConvTranspose {
             DType::F64 => plain::prepare::<f64>(self, cx),
             _ => widen::prepare(self, cx),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare_cuda(&self, cx: &super::PrepareCuda<'_>) -> Result<Option<super::CudaKernel>> {
+        cuda::prepare(self, cx)
     }
 }
 

@@ -146,6 +146,33 @@ fn large_products_in_many_parts() {
 }
 
 #[test]
+fn tiles_and_slices_of_a_gpu() {
+    let op = MatMul { alpha: 0.5, activation: Activation::Gelu, ..MatMul::default() };
+    let turned = MatMul { transpose_a: true, transpose_b: true, ..op.clone() };
+    let shapes: [[Option<&[usize]>; 4]; 6] = [
+        // Deep products of few rows, of few columns, of one row, of one column; odd extents, and such that four lie side by side.
+        [Some(&[7, 1031]), Some(&[1031, 130]), Some(&[130]), Some(&[7, 130])],
+        [Some(&[150, 1032]), Some(&[1032, 3]), Some(&[150, 1]), Some(&[150, 3])],
+        [Some(&[3, 1, 1100]), Some(&[3, 1100, 70]), Some(&[70]), None],
+        [Some(&[3, 70, 1100]), Some(&[3, 1100, 1]), Some(&[70, 1]), Some(&[3, 70, 1])],
+        [Some(&[100, 515]), Some(&[515, 68]), None, Some(&[100, 68])],
+        [Some(&[2, 1, 68, 36]), Some(&[3, 36, 72]), Some(&[3, 68, 1]), None],
+    ];
+    let swapped = |s: Option<&[usize]>| s.map(|s| [&s[..s.len() - 2], &[s[s.len() - 1], s[s.len() - 2]]].concat());
+    for [a, b, bias, residual] in shapes {
+        let (a_turned, b_turned) = (swapped(a), swapped(b));
+        for (op, a, b) in [(&op, a, b), (&turned, a_turned.as_deref(), b_turned.as_deref())] {
+            let s = [a, b, bias, residual];
+            check_in::<f32>(op, s, 3e-6, |x| x as f32, |r| r.range(-1.0, 1.0));
+            check_in::<f16>(op, s, 1e-3, f16::from_f64, |r| f16::from_f32(r.range(-1.0, 1.0)));
+            check_in::<bf16>(op, s, 8e-3, bf16::from_f64, |r| bf16::from_f32(r.range(-1.0, 1.0)));
+        }
+    }
+    // Enough tiles of the largest kind.
+    check_f32(&op, &[264, 65, 18], &[264, 18, 66], Some(&[66]), None);
+}
+
+#[test]
 fn packed_weights() {
     let mut random = Random::new(3);
     for (m, k, n) in [(1, 40, 33), (9, 64, 48), (30, 17, 5)] {

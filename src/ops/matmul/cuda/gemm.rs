@@ -89,10 +89,11 @@ impl Tile {
 
     /// The tile for a batch of products of several rows and columns. Sums do not depend on it.
     pub fn of(m: usize, n: usize, batch: usize) -> Tile {
-        let blocks = |tile: Tile| tile.blocks(m, n).saturating_mul(batch);
+        let [large, square] = [Tile::Large, Tile::Square].map(|tile| tile.blocks(m, n));
         match () {
             _ if n <= 32 => Tile::Tall,
-            _ if blocks(Tile::Large) >= BLOCKS => Tile::Large,
+            // Four times as large, and faster by more than what a quarter of it outside of the output costs.
+            _ if large.saturating_mul(batch) >= BLOCKS && 16 * large <= 5 * square => Tile::Large,
             _ => Tile::Square,
         }
     }
@@ -109,6 +110,11 @@ impl Tile {
 pub struct Slices {
     pub count: usize,
     depth: usize,
+}
+
+impl Slices {
+    /// Not at all.
+    pub const ONE: Slices = Slices { count: 1, depth: usize::MAX };
 }
 
 /// The suffix of kernels for an element type, if there are any.
@@ -183,7 +189,7 @@ impl Gemm {
         let grid = self.products() * self.m * self.n.div_ceil(256);
         let launch = Launch::new(function, [grid as u32, 1, 1]);
         let launch = launch.input(self.operands[0]).input(self.operands[1]).input(2).input(3).output(0);
-        launch.value(self.words(cx, Slices { count: 1, depth: self.k })).build()
+        launch.value(self.words(cx, Slices::ONE)).build()
     }
 
     fn tile(&self) -> Tile {
