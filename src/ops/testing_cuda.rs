@@ -39,7 +39,9 @@ pub fn run<'a>(
     let operands: Vec<Option<Operand<'a>>> = inputs.iter().enumerate().map(operand).collect();
     let derived = Derived::new([], 0);
     let operands = Prepare { isa: Isa::Scalar, inputs: &operands, outputs, derived: &derived };
-    let Some(kernel) = op.prepare_cuda(&PrepareCuda { device, operands: &operands })? else { return Ok(None) };
+    let Some(kernel) = op.prepare_cuda(&PrepareCuda { device, tf32: false, operands: &operands })? else {
+        return Ok(None);
+    };
 
     let stream = Arc::new(Stream::new(device)?);
     let weights = Weights::new(device)?;
