@@ -160,7 +160,7 @@ fn find(driver: i32) -> Result<libloading::Library, BlasUnavailable> {
 
 /// Keeps the first reason that is about a file that is there, else the last.
 fn first_of(reason: &mut String, path: &Path, found: &str) {
-    if path.exists() || !reason.starts_with(THERE) {
+    if !reason.starts_with(THERE) {
         *reason = if path.exists() { format!("{THERE}{found}") } else { found.to_owned() };
     }
 }
@@ -197,4 +197,27 @@ fn already_loaded(name: &str) -> Option<libloading::Library> {
 #[cfg(windows)]
 fn already_loaded(name: &str) -> Option<libloading::Library> {
     libloading::os::windows::Library::open_already_loaded(name).ok().map(Into::into)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_runs_what_was_made_for_its_cuda_or_an_earlier_one() {
+        let of = |driver| names(driver).collect::<Vec<_>>();
+        assert_eq!(of(12040), ["libcublasLt.so.12"]);
+        assert_eq!(of(13000), ["libcublasLt.so.13", "libcublasLt.so.12"]);
+        assert!(of(11080).is_empty());
+        assert!(matches!(find(11080), Err(BlasUnavailable::NotFound { .. })));
+    }
+
+    #[test]
+    fn a_reason_about_a_file_that_is_there_is_kept() {
+        let (mut reason, here) = (String::new(), Path::new("/"));
+        first_of(&mut reason, Path::new("/none"), "a");
+        first_of(&mut reason, here, "b");
+        first_of(&mut reason, Path::new("/none"), "c");
+        assert_eq!(reason, "it does not load: b");
+    }
 }

@@ -123,6 +123,9 @@ fn distance(ld: usize, count: usize, len: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuda::blas::Tuning;
+    use crate::ops::{MatMul, Op, Tensor, TensorInfo, testing_cuda};
+    use crate::tensor::Dims;
 
     #[test]
     fn matrices_are_rows_or_columns() {
@@ -136,5 +139,74 @@ mod tests {
         assert_eq!(of([9, 3], (1, 6)), Some((true, 3)));
         assert_eq!(of([9, 3], (4, 1)), Some((false, 9)));
         assert_eq!(of([0, 0], (1, 1)), Some((false, 1)));
+    }
+
+    fn plain() -> MatMul {
+        MatMul { transpose_a: false, transpose_b: false, alpha: 1.0, activation: Activation::None }
+    }
+
+    /// Runs a product on the GPU, if there is one.
+    fn run(op: &MatMul, inputs: &[Option<&Tensor>], tf32: bool) -> Option<Vec<f32>> {
+        let device = testing_cuda::device()?;
+        let out = [inputs[0]?.info.dims[0], inputs[1]?.info.dims[1]];
+        let outputs = [TensorInfo { dtype: DType::F32, dims: Dims::new(&out) }];
+        let results = testing_cuda::run_with(&Op::from(op.clone()), inputs, &[], &outputs, (device, tf32)).unwrap();
+        Some(results.unwrap()[0].elements::<f32>().to_vec())
+    }
+
+    fn filled(dims: [usize; 2]) -> Tensor {
+        let values: Vec<f32> = (0..dims[0] * dims[1]).map(|i| (i * 7 % 23) as f32 / 8.0 - 1.0).collect();
+        Tensor::new(&dims, &values).unwrap()
+    }
+
+    /// The choices for products of these extents.
+    fn choices(extents: &str) -> Vec<String> {
+        let text = String::from_utf8(Tuning::process().save()).unwrap();
+        let of_extents = |line: &&str| line.split(['\t', ' ']).any(|word| word == extents);
+        text.lines().filter(of_extents).map(str::to_owned).collect()
+    }
+
+    /// Makes the library take its own kernels for these choices, or what they say.
+    fn choose(choices: &[String], own: bool) {
+        let line = |choice: &String| match own {
+            true => format!("{}\town\n", choice.rsplit_once('\t').unwrap().0),
+            false => format!("{choice}\n"),
+        };
+        let text = format!("infer-tuning 1\n{}", choices.iter().map(line).collect::<String>());
+        Tuning::process().load(text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn own_kernels_and_those_of_cublaslt_agree() {
+        let (a, b, bias, residual) = (filled([37, 29]), filled([29, 41]), filled([1, 41]), filled([37, 41]));
+        for activation in [Activation::None, Activation::Relu, Activation::Silu] {
+            let op = MatMul { activation, alpha: 0.5, ..plain() };
+            for added in [[None, None], [Some(&bias), None], [Some(&bias), Some(&residual)], [Some(&residual), None]] {
+                let inputs = [Some(&a), Some(&b), added[0], added[1]];
+                let Some(first) = run(&op, &inputs, false) else { return };
+                let found = choices("37x41x29");
+                assert_eq!(found.is_empty(), testing_cuda::device().unwrap().blas().is_err());
+                assert_eq!(first, run(&op, &inputs, false).unwrap());
+                choose(&found, true);
+                let own = run(&op, &inputs, false).unwrap();
+                assert!(first.iter().zip(&own).all(|(x, y)| (x - y).abs() <= 1e-5 * (1.0 + y.abs())));
+                choose(&found, false);
+                assert_eq!(first, run(&op, &inputs, false).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn factors_keep_their_bits_unless_tf32_is_allowed() {
+        // TF32 takes the last bit of these away.
+        let x = 1.0 + (-12f32).exp2();
+        let (a, b) = (Tensor::new(&[48, 31], &[x; 48 * 31]).unwrap(), Tensor::new(&[31, 33], &[1f32; 31 * 33]).unwrap());
+        let inputs = [Some(&a), Some(&b)];
+        let Some(exact) = run(&plain(), &inputs, false) else { return };
+        assert!(exact.iter().all(|y| *y == 31.0 * x));
+        let rounded = run(&plain(), &inputs, true).unwrap();
+        assert!(rounded.iter().all(|y| (y - 31.0).abs() <= 1e-2));
+        let found = choices("48x33x31");
+        assert_eq!(found.iter().filter(|choice| choice.contains("tf32")).count() * 2, found.len());
     }
 }
