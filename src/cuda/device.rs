@@ -1,8 +1,9 @@
 //! A GPU: its context, its modules, its pool of memory.
 
+use super::blas::{Blas, BlasUnavailable};
 use super::driver::{Driver, driver};
 use super::memory::Pool;
-use super::module::Loaded;
+use super::module::{self, Loaded};
 use super::{LEAST_CAPABILITY, Unavailable};
 use crate::error::{Error, Result, Status};
 use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute as Attribute, CUuuid};
@@ -15,6 +16,8 @@ pub struct Device {
     info: DeviceInfo,
     pub(super) pool: Pool,
     pub(super) modules: Mutex<Vec<Loaded>>,
+    /// For products of matrices, once one has been prepared.
+    blas: OnceLock<Result<Blas, BlasUnavailable>>,
     /// The first error after which the context cannot be used.
     lost: OnceLock<Error>,
     /// Released last, as the others are in it.
@@ -139,7 +142,15 @@ impl Device {
         // SAFETY: as above.
         unsafe { (driver.cuCtxPopCurrent_v2)(&mut handle) };
         let pool = pool?;
-        Ok(Device { driver, context, info, pool, modules: Mutex::default(), lost: OnceLock::new() })
+        Ok(Device {
+            driver,
+            context,
+            info,
+            pool,
+            modules: Mutex::default(),
+            blas: OnceLock::new(),
+            lost: OnceLock::new(),
+        })
     }
 
     /// What it is.
@@ -160,6 +171,11 @@ impl Device {
         let entered = self.enter()?;
         // SAFETY: the context is current.
         entered.check(unsafe { (self.driver.cuCtxSynchronize)() }, "cuCtxSynchronize")
+    }
+
+    /// cuBLASLt for this device, looked for by the first call; later calls have the same result.
+    pub fn blas(&self) -> Result<&Blas, &BlasUnavailable> {
+        self.blas.get_or_init(|| Blas::new(self.driver, self)).as_ref()
     }
 
     /// Bytes of the GPU's memory that are free, whoever uses the rest.
@@ -194,6 +210,18 @@ impl Device {
             return Err(self.lost.get_or_init(|| e.clone()).clone());
         }
         result
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let modules = std::mem::take(self.modules.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let blas = self.blas.take();
+        // What is in the context goes while it is current.
+        if let Ok(entered) = self.enter() {
+            module::unload(&entered, modules);
+            drop(blas);
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The driver's functions, found at run time: one list, all of them there or a reason why not.
 //!
-//! The types are cudarc's; the functions are looked up here, because cudarc panics where a library or a function is missing, and
-//! because a result is a plain number: newer drivers return codes that no enumeration of today has.
+//! The types are cudarc's; the functions are looked up here, because cudarc panics where a library or a function is missing.
 
 use super::Unavailable;
+use super::functions::functions;
 use cudarc::driver::sys::{
     CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUjit_option,
     CUmemPool_attribute, CUmemPoolProps, CUmemoryPool, CUmodule, CUstream, CUstreamCaptureMode, CUstreamCaptureStatus,
@@ -19,80 +19,61 @@ pub const OLDEST: i32 = 12040;
 /// Names of the driver's library, in the order in which they are tried.
 const LIBRARIES: &[&str] = if cfg!(windows) { &["nvcuda.dll"] } else { &["libcuda.so.1", "libcuda.so"] };
 
-macro_rules! functions {
-    ($($name:ident($($argument:ty),*);)*) => {
-        /// The functions of the driver that the library uses, with the driver's names.
-        #[allow(non_snake_case, reason = "the driver's names")]
-        #[allow(missing_docs, reason = "the driver's documentation is theirs")]
-        pub struct Driver {
-            $(pub $name: unsafe extern "C" fn($($argument),*) -> u32,)*
-        }
-
-        impl Driver {
-            fn load(library: &'static Library) -> Result<Driver, Unavailable> {
-                let missing = |name: &str| Unavailable::DriverTooOld { missing: name.into() };
-                Ok(Driver {
-                    // SAFETY: the types are those of the driver's documentation; the library is never closed.
-                    $($name: *unsafe { library.get(stringify!($name).as_bytes()) }
-                        .map_err(|_| missing(stringify!($name)))?,)*
-                })
-            }
-        }
-    };
-}
-
 functions! {
-    cuInit(c_uint);
-    cuDriverGetVersion(*mut c_int);
-    cuGetErrorName(u32, *mut *const c_char);
-    cuGetErrorString(u32, *mut *const c_char);
-    cuDeviceGetCount(*mut c_int);
-    cuDeviceGet(*mut CUdevice, c_int);
-    cuDeviceGetName(*mut c_char, c_int, CUdevice);
-    cuDeviceGetUuid_v2(*mut CUuuid, CUdevice);
-    cuDeviceGetAttribute(*mut c_int, CUdevice_attribute, CUdevice);
-    cuDeviceTotalMem_v2(*mut usize, CUdevice);
-    cuDeviceCanAccessPeer(*mut c_int, CUdevice, CUdevice);
-    cuDevicePrimaryCtxRetain(*mut CUcontext, CUdevice);
-    cuDevicePrimaryCtxRelease_v2(CUdevice);
-    cuCtxPushCurrent_v2(CUcontext);
-    cuCtxPopCurrent_v2(*mut CUcontext);
-    cuCtxSynchronize();
-    cuStreamCreateWithPriority(*mut CUstream, c_uint, c_int);
-    cuStreamDestroy_v2(CUstream);
-    cuStreamSynchronize(CUstream);
-    cuStreamWaitEvent(CUstream, CUevent, c_uint);
-    cuStreamIsCapturing(CUstream, *mut CUstreamCaptureStatus);
-    cuStreamBeginCapture_v2(CUstream, CUstreamCaptureMode);
-    cuStreamEndCapture(CUstream, *mut CUgraph);
-    cuGraphInstantiateWithFlags(*mut CUgraphExec, CUgraph, u64);
-    cuGraphLaunch(CUgraphExec, CUstream);
-    cuGraphExecDestroy(CUgraphExec);
-    cuGraphDestroy(CUgraph);
-    cuEventCreate(*mut CUevent, c_uint);
-    cuEventDestroy_v2(CUevent);
-    cuEventRecord(CUevent, CUstream);
-    cuEventSynchronize(CUevent);
-    cuEventElapsedTime(*mut f32, CUevent, CUevent);
-    cuModuleLoadDataEx(*mut CUmodule, *const c_void, c_uint, *mut CUjit_option, *mut *mut c_void);
-    cuModuleUnload(CUmodule);
-    cuModuleGetFunction(*mut CUfunction, CUmodule, *const c_char);
-    cuLaunchKernel(
-        CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void, *mut *mut c_void
-    );
-    cuMemGetInfo_v2(*mut usize, *mut usize);
-    cuMemPoolCreate(*mut CUmemoryPool, *const CUmemPoolProps);
-    cuMemPoolDestroy(CUmemoryPool);
-    cuMemPoolSetAttribute(CUmemoryPool, CUmemPool_attribute, *mut c_void);
-    cuMemPoolGetAttribute(CUmemoryPool, CUmemPool_attribute, *mut c_void);
-    cuMemPoolTrimTo(CUmemoryPool, usize);
-    cuMemAllocFromPoolAsync(*mut CUdeviceptr, usize, CUmemoryPool, CUstream);
-    cuMemFreeAsync(CUdeviceptr, CUstream);
-    cuMemHostAlloc(*mut *mut c_void, usize, c_uint);
-    cuMemFreeHost(*mut c_void);
-    cuMemcpyHtoDAsync_v2(CUdeviceptr, *const c_void, usize, CUstream);
-    cuMemcpyDtoHAsync_v2(*mut c_void, CUdeviceptr, usize, CUstream);
-    cuMemcpyDtoDAsync_v2(CUdeviceptr, CUdeviceptr, usize, CUstream);
+    /// The functions of the driver that the library uses, with the driver's names.
+    Driver {
+        cuInit(c_uint);
+        cuDriverGetVersion(*mut c_int);
+        cuGetErrorName(u32, *mut *const c_char);
+        cuGetErrorString(u32, *mut *const c_char);
+        cuDeviceGetCount(*mut c_int);
+        cuDeviceGet(*mut CUdevice, c_int);
+        cuDeviceGetName(*mut c_char, c_int, CUdevice);
+        cuDeviceGetUuid_v2(*mut CUuuid, CUdevice);
+        cuDeviceGetAttribute(*mut c_int, CUdevice_attribute, CUdevice);
+        cuDeviceTotalMem_v2(*mut usize, CUdevice);
+        cuDeviceCanAccessPeer(*mut c_int, CUdevice, CUdevice);
+        cuDevicePrimaryCtxRetain(*mut CUcontext, CUdevice);
+        cuDevicePrimaryCtxRelease_v2(CUdevice);
+        cuCtxPushCurrent_v2(CUcontext);
+        cuCtxPopCurrent_v2(*mut CUcontext);
+        cuCtxSynchronize();
+        cuStreamCreateWithPriority(*mut CUstream, c_uint, c_int);
+        cuStreamDestroy_v2(CUstream);
+        cuStreamSynchronize(CUstream);
+        cuStreamWaitEvent(CUstream, CUevent, c_uint);
+        cuStreamIsCapturing(CUstream, *mut CUstreamCaptureStatus);
+        cuStreamBeginCapture_v2(CUstream, CUstreamCaptureMode);
+        cuStreamEndCapture(CUstream, *mut CUgraph);
+        cuGraphInstantiateWithFlags(*mut CUgraphExec, CUgraph, u64);
+        cuGraphLaunch(CUgraphExec, CUstream);
+        cuGraphExecDestroy(CUgraphExec);
+        cuGraphDestroy(CUgraph);
+        cuEventCreate(*mut CUevent, c_uint);
+        cuEventDestroy_v2(CUevent);
+        cuEventRecord(CUevent, CUstream);
+        cuEventSynchronize(CUevent);
+        cuEventElapsedTime(*mut f32, CUevent, CUevent);
+        cuModuleLoadDataEx(*mut CUmodule, *const c_void, c_uint, *mut CUjit_option, *mut *mut c_void);
+        cuModuleUnload(CUmodule);
+        cuModuleGetFunction(*mut CUfunction, CUmodule, *const c_char);
+        cuLaunchKernel(
+            CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void, *mut *mut c_void
+        );
+        cuMemGetInfo_v2(*mut usize, *mut usize);
+        cuMemPoolCreate(*mut CUmemoryPool, *const CUmemPoolProps);
+        cuMemPoolDestroy(CUmemoryPool);
+        cuMemPoolSetAttribute(CUmemoryPool, CUmemPool_attribute, *mut c_void);
+        cuMemPoolGetAttribute(CUmemoryPool, CUmemPool_attribute, *mut c_void);
+        cuMemPoolTrimTo(CUmemoryPool, usize);
+        cuMemAllocFromPoolAsync(*mut CUdeviceptr, usize, CUmemoryPool, CUstream);
+        cuMemFreeAsync(CUdeviceptr, CUstream);
+        cuMemHostAlloc(*mut *mut c_void, usize, c_uint);
+        cuMemFreeHost(*mut c_void);
+        cuMemcpyHtoDAsync_v2(CUdeviceptr, *const c_void, usize, CUstream);
+        cuMemcpyDtoHAsync_v2(*mut c_void, CUdeviceptr, usize, CUstream);
+        cuMemcpyDtoDAsync_v2(CUdeviceptr, CUdeviceptr, usize, CUstream);
+    }
 }
 
 /// The driver, loaded and initialised by the first call; later calls have the same result.
@@ -109,7 +90,8 @@ fn open() -> Result<Driver, Unavailable> {
     });
     let library = library.ok_or(Unavailable::NoDriver { reason })?;
     // Never closed: the driver keeps threads and state.
-    let driver = Driver::load(Box::leak(Box::new(library)))?;
+    let driver = Driver::load(Box::leak(Box::new(library)))
+        .map_err(|missing| Unavailable::DriverTooOld { missing: missing.into() })?;
     let mut version = 0;
     // SAFETY: no other call comes before these two; `version` is written.
     let (found, begun) = unsafe { ((driver.cuDriverGetVersion)(&mut version), (driver.cuInit)(0)) };
@@ -124,7 +106,7 @@ fn open() -> Result<Driver, Unavailable> {
 }
 
 /// What an error says, and what its cause does.
-fn in_full(error: &dyn std::error::Error) -> String {
+pub(super) fn in_full(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 

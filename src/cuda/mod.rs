@@ -6,8 +6,10 @@
 //! Every call makes the device's primary context current and restores the caller's afterwards. The first error that leaves the
 //! context unusable is kept and returned by every later call ([`Device::enter`]).
 
+pub mod blas;
 mod device;
 mod driver;
+mod functions;
 mod graph;
 mod kernel;
 mod launch;

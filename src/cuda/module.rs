@@ -1,6 +1,6 @@
 //! Modules: PTX that the driver compiles for its GPU when the first kernel of it is needed.
 
-use super::Device;
+use super::{Device, Entered};
 use crate::error::{Error, Result};
 use cudarc::driver::sys::{CUfunction, CUmodule};
 use std::ffi::CString;
@@ -93,15 +93,11 @@ fn load(device: &Device, module: &'static Module) -> Result<Loaded> {
     Ok(Loaded { module, handle, kernels: kernels(&text.to_string_lossy()) })
 }
 
-impl Drop for Device {
-    fn drop(&mut self) {
-        let modules = std::mem::take(self.modules.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if let Ok(entered) = self.enter() {
-            for loaded in modules {
-                // SAFETY: loaded by us; functions of it keep the device alive, so none is left.
-                unsafe { (entered.driver.cuModuleUnload)(loaded.handle) };
-            }
-        }
+/// Unloads modules, of which no function is used any more.
+pub(super) fn unload(entered: &Entered<'_>, modules: Vec<Loaded>) {
+    for loaded in modules {
+        // SAFETY: loaded by us; functions of it keep the device alive, so none is left.
+        unsafe { (entered.driver.cuModuleUnload)(loaded.handle) };
     }
 }
 

@@ -15,6 +15,8 @@ pub type CudaKernel = Box<dyn Kernel>;
 pub struct PrepareCuda<'a> {
     /// The GPU.
     pub device: &'a Arc<Device>,
+    /// Whether factors of products that are f32 may be rounded to TF32.
+    pub tf32: bool,
     /// The operands.
     pub operands: &'a Prepare<'a>,
 }

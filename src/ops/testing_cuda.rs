@@ -28,6 +28,17 @@ pub fn run<'a>(
     outputs: &[TensorInfo],
     device: &Arc<Device>,
 ) -> Result<Option<Vec<Tensor>>> {
+    run_with(op, inputs, layouts, outputs, (device, false))
+}
+
+/// As [`run`]; `tf32` as in [`PrepareCuda`].
+pub fn run_with<'a>(
+    op: &Op,
+    inputs: &[Option<&'a Tensor>],
+    layouts: &[Layout],
+    outputs: &[TensorInfo],
+    (device, tf32): (&Arc<Device>, bool),
+) -> Result<Option<Vec<Tensor>>> {
     // Data in panels is not what a kernel that looks at it expects.
     let layout = |i: usize| layouts.get(i).copied().unwrap_or_default();
     let operand = |(i, t): (usize, &Option<&'a Tensor>)| {
@@ -39,7 +50,9 @@ pub fn run<'a>(
     let operands: Vec<Option<Operand<'a>>> = inputs.iter().enumerate().map(operand).collect();
     let derived = Derived::new([], 0);
     let operands = Prepare { isa: Isa::Scalar, inputs: &operands, outputs, derived: &derived };
-    let Some(kernel) = op.prepare_cuda(&PrepareCuda { device, operands: &operands })? else { return Ok(None) };
+    let Some(kernel) = op.prepare_cuda(&PrepareCuda { device, tf32, operands: &operands })? else {
+        return Ok(None);
+    };
 
     let stream = Arc::new(Stream::new(device)?);
     let weights = Weights::new(device)?;

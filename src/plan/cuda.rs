@@ -21,6 +21,12 @@ pub struct Cuda {
     pub precision: Precision,
 }
 
+impl Cuda {
+    fn prepare<'a>(&'a self, operands: &'a Prepare<'a>) -> PrepareCuda<'a> {
+        PrepareCuda { device: self.weights.device(), tf32: self.precision == Precision::Tf32, operands }
+    }
+}
+
 impl Resolver<'_> {
     /// Adds the step of a node if it runs on the GPU; tells whether it does.
     pub(super) fn cuda_step(
@@ -109,7 +115,7 @@ impl Resolver<'_> {
             inputs.push(Some(self.cuda_operand(id, at, dtype)));
         }
         let operands = Prepare { isa: self.isa, inputs: &inputs, outputs, derived: self.derived };
-        op.prepare_cuda(&PrepareCuda { device: cuda.weights.device(), operands: &operands })
+        op.prepare_cuda(&cuda.prepare(&operands))
     }
 
     /// What kernels are told of an input: it is row-major on the GPU. Data of constants is there if it is of the same type.
@@ -169,8 +175,7 @@ impl Resolver<'_> {
         let made = TensorInfo { dtype: to, ..from.info };
         let input = Operand { info: from.info, data: None, layout: Layout::RowMajor };
         let operands = Prepare { isa: self.isa, inputs: &[Some(input)], outputs: &[made], derived: self.derived };
-        let kernel =
-            Op::from(Cast { to }).prepare_cuda(&PrepareCuda { device: cuda.weights.device(), operands: &operands })?;
+        let kernel = Op::from(Cast { to }).prepare_cuda(&cuda.prepare(&operands))?;
         let missing = || Error::unsupported(format!("{}{:?} as {to} on a GPU", from.info.dtype, from.info.dims));
         let (kernel, to) = (kernel.ok_or_else(missing)?, draft.device_block(made)?);
         draft.device_step(node, Work::Cuda(kernel), vec![Some(from)], vec![to.clone()]);

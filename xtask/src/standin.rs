@@ -25,6 +25,8 @@ const KERNEL_FLAGS: &str = "-fno-strict-aliasing -fsanitize=alignment,bounds -fs
 
 const LINK: &str = "-shared -pthread -Wl,-soname,libcuda.so.1 -Wl,-z,defs -Wl,-z,nodelete";
 
+const BLAS_LINK: &str = "-shared -Wl,-soname,libcublasLt.so.12 -Wl,-z,defs";
+
 /// Where the library lies.
 pub fn folder() -> PathBuf {
     build_dir().join("cuda")
@@ -40,7 +42,31 @@ pub fn build() -> Result<()> {
     let shared = newest_shared()?;
     let stale: Vec<_> = units.iter().filter(|unit| unit.is_stale(shared)).collect();
     compile_all(&stale)?;
-    link(&units)
+    link(&units)?;
+    build_blas()
+}
+
+/// Builds the stand-in for cuBLASLt, in a folder of its own, so that processes can be started with it and without.
+fn build_blas() -> Result<()> {
+    let library = folder().join("blas").join("libcublasLt.so.12");
+    let sources = files_of("tests/cuda/blas", "cpp")?;
+    let newest = sources.iter().map(|path| modified(path)).fold(newest_shared()?, SystemTime::max);
+    if modified(&library) > newest {
+        return Ok(());
+    }
+    let fresh = library.with_extension("new");
+    fs::create_dir_all(folder().join("blas"))?;
+    let mut compile = compiler(FLAGS);
+    compile
+        .args(BLAS_LINK.split_whitespace())
+        .args(sources)
+        .arg("-o")
+        .arg(&fresh)
+        .arg("-L")
+        .arg(folder())
+        .arg("-lcuda");
+    shell::read(&mut compile)?;
+    Ok(fs::rename(&fresh, library)?)
 }
 
 /// Builds the program that tests the stand-in itself.

@@ -1,5 +1,6 @@
 //! Products by [`Gemm`]: what is known of the operands' shapes, as distances.
 
+mod blas;
 pub mod gemm;
 
 use super::MatMul;

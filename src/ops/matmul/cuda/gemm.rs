@@ -1,7 +1,6 @@
-//! Products of matrices on a GPU: how their operands lie in memory, and which kernels compute them. A library that knows the GPU
-//! better takes its place at [`Gemm::kernel`].
+//! Products of matrices on a GPU: how their operands lie in memory, and which kernels compute them.
 
-use super::MODULE;
+use super::{MODULE, blas};
 use crate::cpu::Activation;
 use crate::cuda::{Launch, blocks};
 use crate::error::Result;
@@ -146,6 +145,12 @@ impl Gemm {
 
     /// The kernel for operands of a type that has a [`suffix`].
     pub fn kernel(self, cx: &PrepareCuda<'_>) -> Result<CudaKernel> {
+        let own = self.clone().own(cx)?;
+        blas::prepare(&self, own, cx)
+    }
+
+    /// The library's own kernel.
+    fn own(self, cx: &PrepareCuda<'_>) -> Result<CudaKernel> {
         // Matrices of few rows are those of few columns, turned; a column times a matrix is a row times one.
         let flat = self.m > 1 && self.m <= 32 && self.n > self.m;
         let gemm = if flat || self.n == 1 && self.m > 1 { self.turned() } else { self };
