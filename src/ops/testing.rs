@@ -14,6 +14,20 @@ pub fn run(op: &Op, inputs: &[Option<&Tensor>], isa: Isa) -> Result<Vec<Tensor>>
     run_stored(op, inputs, &[], usize::MAX, isa)
 }
 
+/// Runs `op` on every instruction set, and on a GPU where there is one that has a kernel for it; the names of both, and outputs.
+pub fn run_everywhere(op: &Op, inputs: &[Option<&Tensor>]) -> Vec<(String, Vec<Tensor>)> {
+    let on = |isa: Isa| (format!("{isa:?}"), run(op, inputs, isa).unwrap_or_else(|e| panic!("{op:?} on {isa:?}: {e}")));
+    let all: Vec<(String, Vec<Tensor>)> = Isa::available().map(on).collect();
+    #[cfg(feature = "cuda")]
+    if let Some(device) = super::testing_cuda::device() {
+        let infos: Vec<TensorInfo> = all[0].1.iter().map(|t| t.info).collect();
+        let got = super::testing_cuda::run(op, inputs, &[], &infos, device);
+        let got = got.unwrap_or_else(|e| panic!("{op:?} on {device:?}: {e}"));
+        return all.into_iter().chain(got.map(|got| (format!("{device:?}"), got))).collect();
+    }
+    all
+}
+
 /// Runs a kernel that is prepared for these inputs and returns its outputs.
 pub fn run_kernel(kernel: &dyn Kernel, inputs: &[Option<&Tensor>], outputs: &[TensorInfo]) -> Result<Vec<Tensor>> {
     let views: Vec<Option<View<'_>>> = inputs.iter().map(|t| t.map(Tensor::view)).collect();

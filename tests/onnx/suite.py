@@ -28,6 +28,8 @@ from onnx import numpy_helper
 HERE = pathlib.Path(__file__).resolve().parent
 PASSING, FAILING = HERE / "passing.txt", HERE / "failing.txt"
 SECONDS_PER_CASE = 60
+# "CUDA" runs the cases on a GPU.
+DEVICE = os.environ.get("INFER_TEST_DEVICE", "CPU").upper()
 PASSED, REFUSED, FAILED = "passed", "refused", "failed"
 
 Case = collections.namedtuple("Case", "name model data_sets rtol atol")
@@ -120,7 +122,7 @@ def run(case):
     from infer.onnx_backend import Backend
 
     try:
-        prepared = Backend.prepare(case.model)
+        prepared = Backend.prepare(case.model, DEVICE)
         for inputs, wanted in case.data_sets:
             outputs = prepared.run(list(inputs))
             if len(outputs) != len(wanted):

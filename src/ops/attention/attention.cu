@@ -149,6 +149,8 @@ JOIN_KERNEL(unsigned, b32)
 JOIN_KERNEL(unsigned long long, b64)
 JOIN_KERNEL(b128, b128)
 
+// What tiles are loaded and stored with is called, not inlined: a call for a whole tile costs little, and PTX is long.
+
 /// Queries and keys of a tile, elements of them that are multiplied at a time, and columns of values.
 #define TILE 64
 #define DEPTH 32
@@ -204,7 +206,7 @@ struct Rows {
 };
 
 /// Loads queries and keys from element `from` on, turned, queries first; those that do not exist become zeros.
-__device__ inline void load_turned(float (*to)[ROW], const Rows &rows, const Operands &operands, unsigned keys, int count,
+__attribute__((noinline)) __device__ void load_turned(float (*to)[ROW], const Rows &rows, const Operands &operands, unsigned keys, int count,
                                    unsigned from, const Problem &p) {
   unsigned at = threadIdx.x % (DEPTH / 4) * 4;
 #pragma unroll 1
@@ -222,6 +224,19 @@ __device__ inline void load_turned(float (*to)[ROW], const Rows &rows, const Ope
   }
 }
 
+/// Loads columns of values from `from` on; values that do not exist become zeros.
+__attribute__((noinline)) __device__ void load_values(float (*to)[ROW], const void *values, unsigned first, int count,
+                                                      unsigned from, const Problem &p) {
+  unsigned at = threadIdx.x % (TILE / 4) * 4;
+#pragma unroll 1
+  for (unsigned i = threadIdx.x / (TILE / 4); i < TILE; i += THREADS / (TILE / 4)) {
+    float4 quad = {0.0f, 0.0f, 0.0f, 0.0f};
+    if ((int)i < count)
+      quad = quad_at(values, first + i * p.v.row, from + at, p.value_size, p);
+    *(float4 *)&to[i][at] = quad;
+  }
+}
+
 /// The row whose scores a thread turns into weights, together with three neighbours.
 struct Row {
   unsigned mask_at;
@@ -230,7 +245,7 @@ struct Row {
 };
 
 /// Turns the scores of a tile, columns of which are queries, into weights, and tells what earlier ones become.
-__device__ inline void weigh(float (*scores)[ROW], Rows &rows, Row &row, int key, const Operands &operands, const Problem &p) {
+__attribute__((noinline)) __device__ void weigh(float (*scores)[ROW], Rows &rows, Row &row, int key, const Operands &operands, const Problem &p) {
   unsigned column = threadIdx.x / 4;
   float largest = row.top;
 #pragma unroll 1
@@ -258,7 +273,7 @@ __device__ inline void weigh(float (*scores)[ROW], Rows &rows, Row &row, int key
 }
 
 /// Writes a tile of the output from column `column` on: sums divided by those of weights. A query that sees nothing gives zeros.
-__device__ inline void store(void *y, const Block &block, const float (*sums)[ROW], const float *totals, unsigned column,
+__attribute__((noinline)) __device__ void store(void *y, const Block &block, const float (*sums)[ROW], const float *totals, unsigned column,
                              const Problem &p) {
 #pragma unroll 1
   for (unsigned i = threadIdx.x; i < TILE * TILE; i += THREADS) {
@@ -312,14 +327,7 @@ template <int COLUMNS> __device__ void tiles(const Operands &operands, void *y, 
 #pragma unroll
     for (unsigned n = 0; n < COLUMNS; ++n) {
       __syncthreads(); // Weights are written; what was staged is read.
-#pragma unroll 1
-      for (unsigned i = threadIdx.x; i < TILE * TILE / 4; i += THREADS) {
-        unsigned at = i % (TILE / 4) * 4, value = (unsigned)key + i / (TILE / 4);
-        float4 quad = {0.0f, 0.0f, 0.0f, 0.0f};
-        if ((int)value < keys.end)
-          quad = quad_at(operands.v, first_value + value * p.v.row, block.column + n * TILE + at, p.value_size, p);
-        *(float4 *)&stage[i / (TILE / 4)][at] = quad;
-      }
+      load_values(stage, operands.v, first_value + (unsigned)key * p.v.row, keys.end - key, block.column + n * TILE, p);
       __syncthreads();
 #pragma unroll
       for (unsigned r = 0; r < 4; ++r)
@@ -379,7 +387,7 @@ __device__ inline void load_query(float4 *to, const Query &q, const Problem &p, 
 }
 
 /// Products of a query with THREADS keys from `key` on, before `end`, into `scores`.
-__device__ inline void row_products(float *scores, const float4 *query, const Query &q, int key, int end, const Problem &p,
+__attribute__((noinline)) __device__ void row_products(float *scores, const float4 *query, const Query &q, int key, int end, const Problem &p,
                                     const void *keys) {
   unsigned first = q.image * p.k.batch + p.group.divide(q.head) * p.k.head;
   __syncthreads(); // The query is written, and scores that were there are read.

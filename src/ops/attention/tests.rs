@@ -248,6 +248,36 @@ fn many_blocks() {
     Case { mask: Some((&[130, 700], MaskKind::Float)), ..Case::new([2, 2], [130, 700], [8, 8]) }.check();
 }
 
+/// Sizes beyond those of a tile, in every element type.
+#[test]
+fn long_rows() {
+    let causal = Attention { causal: true, softcap: 3.0, ..Attention::default() };
+    let sizes = [[72, 130], [96, 64], [33, 201]];
+    for size in sizes {
+        let case = Case { past: Some(21), op: causal.clone(), ..Case::new([4, 2], [37, 66], size) };
+        case.check();
+        case.check_in::<f16>(2e-3);
+        case.check_in::<bf16>(1.6e-2);
+    }
+}
+
+/// One query, or a few, and so many keys that several blocks share them.
+#[test]
+fn decoding() {
+    let window = Attention { left_window: Some(400), causal: true, ..Attention::default() };
+    let case = Case { past: Some(699), ..Case::new([8, 2], [1, 1], [64, 96]) };
+    for case in [
+        case.clone(),
+        Case { op: window, ..case.clone() },
+        Case { mask: Some((&[2, 1, 1, 700], MaskKind::Float)), ..case.clone() },
+        Case { lengths: Some(&[513, 0]), ..Case::new([2, 1], [2, 1000], [30, 17]) },
+    ] {
+        case.check();
+        case.check_in::<f16>(2e-3);
+        case.check_in::<bf16>(1.6e-2);
+    }
+}
+
 #[test]
 fn scores_of_every_stage() {
     for case in cases() {

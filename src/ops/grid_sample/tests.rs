@@ -1,6 +1,6 @@
 use super::*;
 use crate::cpu::Isa;
-use crate::ops::testing::{Random, as_f64, at, build, infer_error, run};
+use crate::ops::testing::{Random, as_f64, at, build, infer_error, run, run_everywhere};
 use crate::ops::{Op, Tensor};
 use half::f16;
 
@@ -97,11 +97,10 @@ fn all_ops() -> Vec<GridSample> {
 
 fn check_case(op: &GridSample, x: &Tensor, grid: &Tensor, tolerance: f64) {
     let want = reference(op, x, grid);
-    for isa in Isa::available() {
-        let got = run(&Op::from(op.clone()), &[Some(x), Some(grid)], isa).unwrap();
+    for (on, got) in run_everywhere(&Op::from(op.clone()), &[Some(x), Some(grid)]) {
         assert_eq!((got[0].info.dtype, got[0].info.dims), (x.info.dtype, want.info.dims));
         for (g, w) in as_f64(&got[0]).iter().zip(want.elements::<f64>()) {
-            assert!((g - w).abs() <= tolerance, "{op:?} on {isa}: {g}, not {w}");
+            assert!((g - w).abs() <= tolerance, "{op:?} on {on}: {g}, not {w}");
         }
     }
 }

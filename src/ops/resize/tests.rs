@@ -1,6 +1,6 @@
 use super::*;
 use crate::cpu::Isa;
-use crate::ops::testing::{Random, as_f64, at, build, check_optional, infer_error, run};
+use crate::ops::testing::{Random, as_f64, at, build, check_optional, infer_error, run, run_everywhere};
 use crate::ops::{Op, Tensor, TensorInfo};
 use crate::tensor::Sym;
 
@@ -82,13 +82,12 @@ fn reference(op: &Resize, x: &Tensor, to: &[usize], scales: &[f64], regions: &[(
 fn check_case(op: &Resize, x: &Tensor, inputs: [Option<&Tensor>; 2], to: &[usize], scales: &[f64], regions: &[(f64, f64)]) {
     let want = reference(op, x, to, scales, regions);
     let info = TensorInfo { dtype: x.info.dtype, dims: crate::tensor::Dims::new(to) };
-    for isa in Isa::available() {
-        let got = run(&Op::from(op.clone()), &[Some(x), inputs[0], inputs[1]], isa).unwrap_or_else(|e| panic!("{op:?}: {e}"));
+    for (on, got) in run_everywhere(&Op::from(op.clone()), &[Some(x), inputs[0], inputs[1]]) {
         assert_eq!(got[0].info, info, "{op:?}");
         let largest = want.iter().fold(1.0f64, |m, w| m.max(w.abs()));
         let step = if x.info.dtype.is_float() { 1e-5 * largest } else { 0.5 + 1e-3 };
         for (i, (g, w)) in as_f64(&got[0]).iter().zip(&want).enumerate() {
-            assert!((g - w).abs() <= step, "{op:?} on {isa}, {x:?} to {to:?}: element {i} is {g}, not {w}");
+            assert!((g - w).abs() <= step, "{op:?} on {on}, {x:?} to {to:?}: element {i} is {g}, not {w}");
         }
     }
 }

@@ -33,6 +33,7 @@ const ALL: &[Stage] = &[
     Stage { name: "python tests", quick: false, input: "python/tests", run: python_tests },
     Stage { name: "installed package on the stand-in", quick: false, input: "tests/cuda", run: package_on_standin },
     Stage { name: "onnx suite", quick: false, input: "tests/onnx", run: onnx_suite },
+    Stage { name: "onnx suite on the stand-in", quick: false, input: "tests/cuda", run: onnx_suite_on_standin },
     Stage { name: "damaged onnx models", quick: false, input: "tests/onnx", run: damaged_models },
 ];
 
@@ -85,10 +86,21 @@ fn rust_tests() -> Result<Counts> {
     Ok(Counts::cargo(&output).of_run(library && tasks))
 }
 
-/// The stand-in for the CUDA driver against what is promised of it.
+/// The stand-in for the CUDA driver against what is promised of it; then operators and sessions on it. The tests are those that
+/// the stage before has built.
 fn cuda_standin() -> Result<Counts> {
     let (succeeded, output) = shell::tee(&mut command(standin::selftest()?))?;
-    Ok(Counts::plain(&output).of_run(succeeded))
+    let mut counts = Counts::plain(&output).of_run(succeeded);
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--exclude", "xtask", "--no-fail-fast", "--lib", "--test", "cuda"]);
+    let (succeeded, output) = shell::tee(on_standin(&mut tests))?;
+    counts += Counts::cargo(&output).of_run(succeeded);
+    Ok(counts)
+}
+
+/// The command with the stand-in as its GPU.
+fn on_standin(command: &mut Command) -> &mut Command {
+    command.env("LD_LIBRARY_PATH", standin::folder()).env("INFER_TEST_DEVICE", "cuda")
 }
 
 fn package() -> Result<Counts> {
@@ -103,11 +115,8 @@ fn python_tests() -> Result<Counts> {
 /// What of the package uses a GPU, in C, C++ and Python.
 fn package_on_standin() -> Result<Counts> {
     standin::build()?;
-    let folder = standin::folder();
-    let mut python = python()?;
-    python.env("LD_LIBRARY_PATH", &folder).env("INFER_TEST_DEVICE", "cuda");
-    let mut counts = native::on_standin(&folder)?;
-    counts += unit_tests(&mut python, "test_cuda.py")?;
+    let mut counts = native::on_standin(&standin::folder())?;
+    counts += unit_tests(on_standin(&mut python()?), "test_cuda.py")?;
     Ok(counts)
 }
 
@@ -124,6 +133,13 @@ fn unit_tests(python: &mut Command, files: &str) -> Result<Counts> {
 /// The cases of the ONNX test suite that have passed before.
 fn onnx_suite() -> Result<Counts> {
     let (succeeded, output) = shell::tee(python()?.arg("tests/onnx/suite.py"))?;
+    Ok(Counts::plain(&output).of_run(succeeded))
+}
+
+/// The same cases on a GPU.
+fn onnx_suite_on_standin() -> Result<Counts> {
+    standin::build()?;
+    let (succeeded, output) = shell::tee(on_standin(python()?.arg("tests/onnx/suite.py")))?;
     Ok(Counts::plain(&output).of_run(succeeded))
 }
 
