@@ -240,7 +240,8 @@ class Checks:
             command = [executable, name, "--exact", "--nocapture"]
             status, lines = self.process(name, command, 30, INFER_CUDA_BLOCKING="1")
             again = "passes by itself" if status == 0 else f"status {status}"
-            self.add({"ok": False, "what": name, "error": again, "text": "\n".join(lines[-10:])[-1500:]})
+            start = next((at for at, line in enumerate(lines) if "panicked" in line), max(0, len(lines) - 10))
+            self.add({"ok": False, "what": name, "error": again, "text": "\n".join(lines[start : start + 10])[:1500]})
 
     def stage_models(self):
         with ThreadPoolExecutor(1 if self.small else 3) as pool:

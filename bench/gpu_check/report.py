@@ -40,8 +40,8 @@ def failures(stages):
     for name, stage in stages.items():
         for row in stage["rows"]:
             if not row["ok"]:
-                facts = {key: value for key, value in row.items() if key not in ("ok", "what", "text")}
-                lines.append(f"- {name}, {row['what']}: {str(facts)[:300]}\n")
+                facts = {key: value for key, value in row.items() if key not in ("ok", "what")}
+                lines.append(f"- {name}, {row['what']}: {str(facts)[:400]}\n")
     return "Failures:\n\n" + "".join(lines[:60]) if lines else ""
 
 
