@@ -153,7 +153,7 @@ typedef struct infer_device_info {
   uint32_t reserved;        ///< Zero.
   uint64_t memory;          ///< Bytes of a GPU's memory; 0 for the processor.
   uint64_t memory_used;     ///< Bytes of a GPU's memory that this library uses now.
-  uint64_t memory_reserved; ///< And those that it keeps for later as well; infer_device_trim() gives the difference back.
+  uint64_t memory_reserved; ///< And those that it keeps for later as well; see infer_device_trim().
   uint8_t uuid[16];         ///< Tells GPUs apart whatever their numbers; zeros for the processor.
   char name[128];           ///< Its name, NUL-terminated.
 } infer_device_info;
@@ -161,8 +161,8 @@ typedef struct infer_device_info {
 #define INFER_DEVICE_CPU 0  ///< The processor and its memory.
 #define INFER_DEVICE_CUDA 1 ///< An NVIDIA GPU, numbered as the CUDA driver numbers them.
 
-/// How many devices of a kind there are: 1 for the processor. INFER_ERROR_DEVICE if the driver of that kind is missing or
-/// cannot be used.
+/// How many devices of a kind there are: 1 for the processor. INFER_ERROR_DEVICE if the driver of that kind is missing
+/// or cannot be used.
 /// Thread-safety: any thread. Lifetime: a number.
 INFER_API infer_status infer_device_count(infer_device device, size_t *out);
 
@@ -173,6 +173,23 @@ INFER_API infer_status infer_device_describe(infer_device device, int32_t id, in
 /// Gives memory of a GPU that the library keeps for later back to it. Sessions keep what they use.
 /// Thread-safety: any thread. Lifetime: nothing is kept.
 INFER_API infer_status infer_device_trim(infer_device device, int32_t id);
+
+/* Tuning
+ *
+ * Where a library for GPUs offers several ways to compute the same, the fastest is measured when a shape is first
+ * prepared. Another way may round otherwise: with what was measured saved and loaded, results have the same bits in
+ * every process.
+ */
+
+/// Writes what this process has measured, or was given, to `data`; NULL and `capacity` 0 ask for the size. `len` gets
+/// the size also with INFER_ERROR_BUFFER_TOO_SMALL.
+/// Thread-safety: any thread. Lifetime: the bytes are a copy, for a file or another process.
+INFER_API infer_status infer_tuning_save(void *data, size_t capacity, size_t *len);
+
+/// Adds what infer_tuning_save() has written, in the place of what is known already. It counts for shapes that are
+/// prepared from now on, on GPUs of the same kind with the same versions of their libraries.
+/// Thread-safety: any thread. Lifetime: copied.
+INFER_API infer_status infer_tuning_load(const void *data, size_t len);
 
 /* Tensors
  *
@@ -369,20 +386,21 @@ INFER_API infer_status infer_model_metadata_get(const infer_model *model, const 
 
 /* Settings of a run */
 
-/// Flag: return as soon as the GPU's work is in the stream; outputs in the host's memory are waited for nevertheless. Until
-/// the stream has come past it, inputs and outputs in the GPU's memory must stay, and the next run of the context or session
-#define INFER_RUN_ASYNC 1 ///< waits for it. Without a stream of the caller's there is nothing to wait on, and the flag is refused.
+#define INFER_RUN_ASYNC 1 ///< Flag: return when the GPU's work is in the caller's stream.
 
 typedef struct infer_cancel infer_cancel; ///< Stops runs that are under way.
 
 /// Settings of one run; start with INFER_RUN_OPTIONS_INIT.
+///
+/// `stream` is one of the device's primary context, and there until the run's work is done. With INFER_RUN_ASYNC, which
+/// needs a stream, the run returns when its work is in there; inputs and outputs in the GPU's memory must stay until the
+/// stream has come past it. Outputs in the host's memory are waited for nevertheless.
 typedef struct infer_run_options {
   uint32_t struct_size;       ///< sizeof(infer_run_options), as INFER_RUN_OPTIONS_INIT sets it.
   uint32_t flags;             ///< INFER_RUN_ASYNC, or 0.
   uint64_t timeout_ns;        ///< Nanoseconds after which the run ends with INFER_ERROR_CANCELLED; 0 = never.
   const infer_cancel *cancel; ///< Ends the run with INFER_ERROR_CANCELLED when it is set; NULL = none.
-  /// A cudaStream_t or CUstream of the device's primary context, into which a session on a GPU puts its work; NULL = one of
-  void *stream; ///< its own.
+  void *stream;               ///< cudaStream_t or CUstream for the work of a session on a GPU; NULL = its own.
 } infer_run_options;
 
 /// Makes a token that is not set. Any number of runs may watch it.

@@ -35,7 +35,7 @@ pub struct infer_device_info {
     pub memory: u64,
     /// Bytes of a GPU's memory that this library uses now.
     pub memory_used: u64,
-    /// And those that it keeps for later as well; infer_device_trim() gives the difference back.
+    /// And those that it keeps for later as well; see infer_device_trim().
     pub memory_reserved: u64,
     /// Tells GPUs apart whatever their numbers; zeros for the processor.
     pub uuid: [u8; 16],
@@ -61,8 +61,8 @@ pub(super) fn device_id(device: infer_device, id: i32) -> Result<DeviceId> {
     }
 }
 
-/// How many devices of a kind there are: 1 for the processor. INFER_ERROR_DEVICE if the driver of that kind is missing or
-/// cannot be used.
+/// How many devices of a kind there are: 1 for the processor. INFER_ERROR_DEVICE if the driver of that kind is missing
+/// or cannot be used.
 /// Thread-safety: any thread. Lifetime: a number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_device_count(device: infer_device, out: *mut usize) -> infer_status {

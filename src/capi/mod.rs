@@ -17,6 +17,8 @@ mod dtype;
 
 mod device;
 
+mod tuning;
+
 mod tensor;
 
 mod runtime;
@@ -47,4 +49,5 @@ pub use runtime::*;
 pub use session::*;
 pub use status::*;
 pub use tensor::*;
+pub use tuning::*;
 pub use version::*;

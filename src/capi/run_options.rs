@@ -17,6 +17,10 @@ pub struct infer_cancel {
 }
 
 /// Settings of one run; start with INFER_RUN_OPTIONS_INIT.
+///
+/// `stream` is one of the device's primary context, and there until the run's work is done. With INFER_RUN_ASYNC, which
+/// needs a stream, the run returns when its work is in there; inputs and outputs in the GPU's memory must stay until the
+/// stream has come past it. Outputs in the host's memory are waited for nevertheless.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct infer_run_options {
@@ -28,14 +32,11 @@ pub struct infer_run_options {
     pub timeout_ns: u64,
     /// Ends the run with INFER_ERROR_CANCELLED when it is set; NULL = none.
     pub cancel: *const infer_cancel,
-    /// A cudaStream_t or CUstream of the device's primary context, into which a session on a GPU puts its work; NULL = one of
-    /// its own.
+    /// cudaStream_t or CUstream for the work of a session on a GPU; NULL = its own.
     pub stream: *mut c_void,
 }
 
-/// Flag: return as soon as the GPU's work is in the stream; outputs in the host's memory are waited for nevertheless. Until
-/// the stream has come past it, inputs and outputs in the GPU's memory must stay, and the next run of the context or session
-/// waits for it. Without a stream of the caller's there is nothing to wait on, and the flag is refused.
+/// Flag: return when the GPU's work is in the caller's stream.
 pub const INFER_RUN_ASYNC: u32 = 1;
 
 // SAFETY: repr(C), a u32 first, no padding (`layout`), integers and a pointer only.

@@ -15,9 +15,7 @@ use crate::cpu::parallel::Gang;
 use crate::error::{Error, Result, Status};
 use crate::graph::{GraphId, Program, ValueId};
 use crate::ops::{Derived, Tensor, TensorInfo};
-use crate::plan::{
-    End, InputKey, Limits, Location, NextKey, Place, Precision, Resolver, Segment, Segments, SharedSegment,
-};
+use crate::plan::{End, InputKey, Limits, Location, NextKey, Place, Resolver, Segment, Segments, SharedSegment};
 use crate::tensor::{Blob, DType, OutView, View};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,7 +128,7 @@ impl Prepared {
 
     /// As [`Prepared::new`], for a GPU that runs what it can.
     #[cfg(feature = "cuda")]
-    pub fn on(self, device: &Arc<crate::cuda::Device>, precision: Precision) -> Result<Self> {
+    pub fn on(self, device: &Arc<crate::cuda::Device>, precision: crate::plan::Precision) -> Result<Self> {
         let weights = crate::cuda::Weights::new(device)?;
         Ok(Prepared { cuda: Some(crate::plan::Cuda { weights, precision }), ..self })
     }

@@ -10,13 +10,13 @@ mod cuda;
 mod fuse_cpu;
 mod join;
 mod memory;
+#[cfg(feature = "cuda")]
 mod precision;
 mod resolve;
 
 pub use cache::Cache;
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;
-pub use precision::Precision;
 pub use resolve::Resolver;
 
 use crate::error::{Error, Result};
@@ -275,6 +275,20 @@ impl Known {
     pub fn info(&self) -> TensorInfo {
         TensorInfo::of(&self.ty).expect("the state of a value has a fixed shape")
     }
+}
+
+/// How a GPU computes what the model has in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// In f32.
+    #[default]
+    F32,
+    /// In f32, but for products of matrices and convolutions, whose factors may be rounded to 11 bits (TF32).
+    Tf32,
+    /// In f16 where that is safe; see `precision.rs`.
+    F16,
+    /// Likewise in bf16, which has the range of f32.
+    Bf16,
 }
 
 /// Limits that a session sets.

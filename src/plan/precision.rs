@@ -3,25 +3,12 @@
 //! Kernels of a GPU read and write f16 or bf16, and compute and sum in f32. What makes large numbers of small ones, or differences
 //! of nearly equal ones, is left to f32: the operators that automatic mixed precision keeps there elsewhere, too.
 
+use super::Precision;
 use crate::ops::binary::BinaryKind;
 use crate::ops::reduce::ReduceKind;
 use crate::ops::unary::UnaryKind;
 use crate::ops::{Binary, Op, Reduce, Unary};
 use crate::tensor::DType;
-
-/// How a GPU computes what the model has in f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// In f32.
-    #[default]
-    F32,
-    /// In f32, but for products of matrices and convolutions, whose factors may be rounded to 11 bits (TF32).
-    Tf32,
-    /// In f16 where that is safe; see the [module](self).
-    F16,
-    /// Likewise in bf16, which has the range of f32.
-    Bf16,
-}
 
 impl Precision {
     /// The type in which an operator reads and writes its f32 operands.

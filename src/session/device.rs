@@ -85,10 +85,38 @@ fn processor() -> DeviceFacts {
     DeviceFacts { name: std::env::consts::ARCH.into(), units, ..DeviceFacts::default() }
 }
 
+/// What was measured of several ways to compute the same on GPUs, for the whole process.
+pub mod tuning {
+    use super::Result;
+    use super::cuda;
+
+    /// As bytes.
+    pub fn save() -> Vec<u8> {
+        cuda::save_tuning()
+    }
+
+    /// Adds saved bytes.
+    ///
+    /// # Errors
+    /// `Format` if they are damaged.
+    pub fn load(bytes: &[u8]) -> Result<()> {
+        cuda::load_tuning(bytes)
+    }
+}
+
 #[cfg(feature = "cuda")]
 mod cuda {
     use super::{DeviceFacts, Precision, Prepared, Result};
     use crate::cuda::Device;
+    use crate::cuda::blas::Tuning;
+
+    pub fn save_tuning() -> Vec<u8> {
+        Tuning::process().save()
+    }
+
+    pub fn load_tuning(bytes: &[u8]) -> Result<()> {
+        Tuning::process().load(bytes)
+    }
 
     pub fn prepare(prepared: Prepared, ordinal: i32, precision: Precision) -> Result<Prepared> {
         prepared.on(&Device::open(ordinal)?, precision)
@@ -122,6 +150,14 @@ mod cuda {
 mod cuda {
     use super::{DeviceFacts, Precision, Prepared, Result};
     use crate::error::Error;
+
+    pub fn save_tuning() -> Vec<u8> {
+        vec![]
+    }
+
+    pub fn load_tuning(_bytes: &[u8]) -> Result<()> {
+        Err(missing())
+    }
 
     fn missing() -> Error {
         Error::device("CUDA is not part of this build of the library")
