@@ -102,6 +102,9 @@ CUresult elapsed(const char *name, float *milliseconds, CUevent start, CUevent e
 
 namespace standin {
 
+/// Destroyed streams with work left to do.
+constexpr size_t MOST_ORPHANS = 64;
+
 bool Moment::reached() const { return !capture && stream->completed >= position; }
 
 StreamPtr find_stream(CUcontext context, CUstream stream) {
@@ -190,6 +193,12 @@ CUresult cuStreamDestroy_v2(CUstream handle) {
     if (stream->completed < stream->submitted)
       driver().orphans.push_back(stream);
     driver().streams.remove(handle);
+    // Work that nobody waits for is done as well some time, and gives its memory back.
+    if (driver().orphans.size() > MOST_ORPHANS) {
+      StreamPtr oldest = driver().orphans.front();
+      driver().orphans.erase(driver().orphans.begin());
+      drain(oldest, oldest->submitted);
+    }
   });
 }
 
