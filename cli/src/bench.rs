@@ -20,7 +20,8 @@ use crate::shapes::{self, ShapeArgument};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   infer bench resnet50.infer --threads 4 --shape image=8x3x224x224
-  infer bench resnet50.infer --profile --slowest 5")]
+  infer bench resnet50.infer --profile --slowest 5
+  infer bench resnet50.infer --device cuda --precision f16 --batch 1,8,64,256")]
 pub struct Arguments {
     /// The model file
     model: PathBuf,
@@ -35,6 +36,9 @@ pub struct Arguments {
     /// Extents of an input, where the model leaves them open (otherwise 1)
     #[arg(long, value_name = "[NAME=]1x3x224x224", value_parser = shapes::shape)]
     shape: Vec<ShapeArgument>,
+    /// Measure with each of these as the first extent of the inputs, where the model leaves it open
+    #[arg(long, value_delimiter = ',', value_name = "1,8,64", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Vec<u32>,
     /// Also what each step takes, beside what the machine could do
     #[arg(long)]
     profile: bool,
@@ -72,9 +76,21 @@ const PROFILED_RUNS: usize = 50;
 
 /// Runs the command.
 pub fn bench(arguments: &Arguments) -> Result<()> {
-    let figures = measure(arguments)?;
+    if arguments.batch.is_empty() {
+        return show(arguments, measure(arguments, None)?, None);
+    }
+    let each = |&batch: &u32| {
+        let batch = Some(batch as usize);
+        show(arguments, measure(arguments, batch)?, batch)
+    };
+    arguments.batch.iter().try_for_each(each)
+}
+
+fn show(arguments: &Arguments, figures: Figures, batch: Option<usize>) -> Result<()> {
     let p50 = figures.runs[figures.runs.len() / 2];
     let min = figures.runs[0];
+    // Items of the batch in a second.
+    let throughput = batch.map(|batch| batch as f64 / p50 * 1e3);
     if arguments.json {
         let round = |value: f64| (value * 1e4).round() / 1e4;
         let mut line = json!({
@@ -87,13 +103,18 @@ pub fn bench(arguments: &Arguments) -> Result<()> {
             "private_mb": round(figures.private),
             "runs": figures.runs.len(),
         });
+        if let (Some(batch), Some(throughput)) = (batch, throughput) {
+            (line["batch"], line["items_per_s"]) = (json!(batch), json!(round(throughput)));
+        }
         if let Some(profile) = &figures.profile {
             line["profile"] = profile.json();
         }
         return output::print(&format!("{line}\n"));
     }
+    let title = batch.map_or_else(String::new, |batch| format!(", batch {batch}"));
+    let items = throughput.map_or_else(String::new, |n| format!("  throughput  {n:10.1} items/s\n"));
     output::print(&format!(
-        "{}, {} threads\n  median run  {p50:10.3} ms\n  best run    {min:10.3} ms  of {}\n  load        {:10.3} ms\n  \
+        "{}{title}, {} threads\n  median run  {p50:10.3} ms\n  best run    {min:10.3} ms  of {}\n{items}  load        {:10.3} ms\n  \
          + first run {:10.3} ms\n  private     {:10.1} MB\n{}",
         arguments.model.display(),
         figures.threads,
@@ -105,7 +126,7 @@ pub fn bench(arguments: &Arguments) -> Result<()> {
     ))
 }
 
-fn measure(arguments: &Arguments) -> Result<Figures> {
+fn measure(arguments: &Arguments, batch: Option<usize>) -> Result<Figures> {
     let before = private_memory()?;
     let start = Instant::now();
     let milliseconds = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
@@ -113,7 +134,10 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
     let session = Session::new(&model, &arguments.device.options(arguments.threads))?;
     let load = milliseconds(start);
 
-    let infos = shapes::inputs(&model, &arguments.shape)?;
+    let mut infos = shapes::inputs(&model, &arguments.shape)?;
+    if let Some(batch) = batch {
+        shapes::set_batch(&model, &mut infos, batch)?;
+    }
     let data = infos.iter().map(made_up).collect::<Result<Vec<Buffer>>>()?;
     let inputs: Vec<Input<'_>> = infos
         .iter()

@@ -41,6 +41,32 @@ fn info(model: &Model, port: &Port, given: &[ShapeArgument]) -> Result<TensorInf
     Ok(TensorInfo { dtype: port.dtype, dims: Dims::new(&dims) })
 }
 
+/// Makes `batch` the first extent of the inputs.
+///
+/// # Errors
+/// `Shape` if an input has another first extent in every run.
+pub fn set_batch(model: &Model, infos: &mut [TensorInfo], batch: usize) -> Result<()> {
+    for (port, info) in model.inputs().iter().zip(infos) {
+        let name = &port.name;
+        match port.dims.first() {
+            Some(PortDim::Named { .. }) => {
+                let mut dims = info.dims.to_vec();
+                dims[0] = batch;
+                info.dims = Dims::new(&dims);
+            }
+            Some(PortDim::Fixed(n)) if *n == batch as u64 => {}
+            Some(PortDim::Fixed(n)) => {
+                let message = format!(
+                    "--batch {batch}: input '{name}' always has {n}; export the model with a batch that varies"
+                );
+                return Err(Error::shape(message));
+            }
+            _ => return Err(Error::shape(format!("--batch: input '{name}' has no batch; use --shape"))),
+        }
+    }
+    Ok(())
+}
+
 fn least(port: &Port, dim: &PortDim) -> Result<usize> {
     match dim {
         PortDim::Fixed(n) => Ok(*n as usize),

@@ -172,6 +172,28 @@ fn a_measurement_is_one_line() {
 }
 
 #[test]
+fn batches_are_measured_one_after_another() {
+    let folder = Folder::new("batch");
+    let text = folder.passes(&["bench", "m.infer", "--seconds", "0", "--threads", "1", "--json", "--batch", "1,3"]);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let batches: Vec<&Value> = lines.iter().map(|line| &line["batch"]).collect();
+    assert_eq!(batches, [&Value::from(1), &Value::from(3)]);
+    assert!(lines.iter().all(|line| line["items_per_s"].as_f64().is_some_and(|n| n > 0.0)), "{text}");
+    folder.fails(2, "--batch", &["bench", "m.infer", "--batch", "0"]);
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error_that_says_why() {
+    let folder = Folder::new("device");
+    // The number of no machine's GPU.
+    for verb in ["bench", "inspect"] {
+        folder.fails(1, "CUDA", &[verb, "m.infer", "--device", "cuda:999"]);
+    }
+    folder.fails(2, "cuda:N", &["bench", "m.infer", "--device", "abacus"]);
+    folder.fails(2, "bf16", &["bench", "m.infer", "--precision", "f8"]);
+}
+
+#[test]
 fn a_profile_shows_operators_and_steps() {
     let folder = Folder::new("profile");
     let bench = ["bench", "m.infer", "--seconds", "0", "--threads", "1", "--profile"];
