@@ -21,9 +21,9 @@ pub fn device() -> Option<&'static Arc<Device>> {
 }
 
 /// Runs `op` on a GPU and returns its outputs; None if it has no kernel for these operands.
-pub fn run<'a>(
+pub fn run(
     op: &Op,
-    inputs: &[Option<&'a Tensor>],
+    inputs: &[Option<&Tensor>],
     layouts: &[Layout],
     outputs: &[TensorInfo],
     device: &Arc<Device>,
