@@ -12,12 +12,11 @@ import time
 
 import infer
 from driver import Gpu, Resident, describe, trim
-from stages import error_of, inputs_maker, say
+from stages import error_of, inputs_maker, say, tolerance_of
 
 ROUNDS = 5
 SECONDS = 0.08  # of a measurement
 LEAST_RUNS = 3
-TOLERANCE = 2e-2
 
 
 def measure(run, wait, seconds):
@@ -143,7 +142,8 @@ def compare(torch, arguments, gpu, session, model, inputs, with_peers):
     inputs = [tensor.to(next(model.parameters()).device) for tensor in inputs]
     wanted = model(*inputs).float().cpu().numpy()
     error = error_of(ours.results()[0], wanted)
-    say(error <= TOLERANCE, what, error=error, tolerance=TOLERANCE)
+    tolerance = tolerance_of(arguments.name, arguments.folder, "f16")
+    say(error <= tolerance, what, error=error, tolerance=tolerance)
     runs = {"infer": (ours.run, ours.wait)}
     for name in arguments.peers.split(",") if with_peers else []:
         try:

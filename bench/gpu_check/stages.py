@@ -2,8 +2,8 @@
 
 stages.py export NAME FOLDER [--batches]       from PyTorch to NAME.infer, NAME.npz, NAME.pth
 stages.py probe|lifecycle DIGITS.onnx FOLDER
-stages.py model NAME FOLDER                    the converted model on the GPU beside PyTorch's output in f32; in bf16 it may be off
-                                               by as much as PyTorch is in bf16
+stages.py model NAME FOLDER                    the converted model on the GPU beside PyTorch's output in f32; in smaller floats it
+                                               may be off by as much as PyTorch is in them
 """
 
 import argparse
@@ -50,6 +50,18 @@ def inputs_maker(name, small):
     return new, (small_image if small else inputs_of)
 
 
+def rounding(torch, model, inputs, dtype):
+    """What smaller floats do to this model, whoever computes: the error of PyTorch's result."""
+    with torch.no_grad():
+        output = copy.deepcopy(model).to(dtype)(*(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in inputs))
+        return error_of(output.float().numpy(), model(*inputs).numpy())
+
+
+def tolerance_of(name, folder, precision):
+    pytorch = json.loads((folder / f"{name}.json").read_text())
+    return max(TOLERANCES[precision], pytorch.get(precision, 0))
+
+
 def export_model(arguments):
     import export
     import torch
@@ -58,12 +70,8 @@ def export_model(arguments):
     export.MODELS[name] = inputs_maker(name, arguments.small)
     model, inputs = export.make(name, folder)
     torch.save(model.state_dict(), folder / f"{name}.pth")
-    # What bf16 does to this model, whoever computes.
-    rounded = copy.deepcopy(model).bfloat16()
-    with torch.no_grad():
-        output = rounded(*(tensor.bfloat16() if tensor.is_floating_point() else tensor for tensor in inputs))
-        error = error_of(output.float().numpy(), model(*inputs).numpy())
-    (folder / f"{name}.json").write_text(json.dumps({"bf16": error}))
+    errors = {precision: rounding(torch, model, inputs, dtype) for precision, dtype in (("f16", torch.float16), ("bf16", torch.bfloat16))}
+    (folder / f"{name}.json").write_text(json.dumps(errors))
     path = folder / f"{name}.onnx"
     with torch.no_grad():
         try:
@@ -124,10 +132,8 @@ def model(arguments):
     name, folder = arguments.name, arguments.folder
     path, runs = folder / f"{name}.infer", 3 if arguments.small else RUNS
     arrays = np.load(folder / f"{name}.npz")
-    pytorch = json.loads((folder / f"{name}.json").read_text())
-    for precision, tolerance in TOLERANCES.items():
-        what = f"{name} {precision}"
-        tolerance = max(tolerance, pytorch.get(precision, 0))
+    for precision in TOLERANCES:
+        what, tolerance = f"{name} {precision}", tolerance_of(name, folder, precision)
         try:
             session = infer.Session(path, device="cuda", precision=precision)
             feed = {port.name: arrays[f"in{index}"] for index, port in enumerate(session.inputs)}
