@@ -46,13 +46,19 @@ def failures(stages):
 
 
 def models(rows):
-    head = ["model", "error", "limit", "other bytes", "steps", "on the processor"]
+    head = ["model", "error", "limit", "PyTorch's error", "other bytes", "steps", "on the processor"]
     return table(
         head,
         [
-            [row["what"], f"{row['error']:.1e}", f"{row['tolerance']:.1e}", f"{row['different']} of {row['runs']}", row["steps"], on_cpu(row)]
+            [
+                row["what"],
+                *(f"{row[key]:.1e}" for key in ("error", "tolerance", "pytorch")),
+                f"{row['different']} of {row['runs']}",
+                row["steps"],
+                on_cpu(row),
+            ]
             for row in rows
-            if "tolerance" in row
+            if "pytorch" in row
         ],
     )
 

@@ -195,9 +195,9 @@ static void shared_runtime(const char *path) {
   OK(infer_session_create(m, NULL, &a));
   CHECK(log.messages[INFER_LOG_INFO] == 2 && strstr(log.last, "2 threads"));
   OK(infer_session_options_create(&settings));
-  OK(infer_session_options_set_device(settings, INFER_DEVICE_CUDA, 0, 0));
+  OK(infer_session_options_set_device(settings, INFER_DEVICE_CUDA, 4096, 0)); /* the number of no machine's GPU */
   FAILS(infer_session_create(m, settings, &b), INFER_ERROR_DEVICE, "driver");
-  OK(infer_session_options_set_device(settings, INFER_DEVICE_CUDA, 0, 1));
+  OK(infer_session_options_set_device(settings, INFER_DEVICE_CUDA, 4096, 1));
   OK(infer_session_create(m, settings, &b));
   CHECK(log.messages[INFER_LOG_WARNING] == 1);
   infer_session_options_destroy(settings);
