@@ -393,8 +393,8 @@ typedef struct infer_cancel infer_cancel; ///< Stops runs that are under way.
 /// Settings of one run; start with INFER_RUN_OPTIONS_INIT.
 ///
 /// `stream` is one of the device's primary context, and there until the run's work is done. With INFER_RUN_ASYNC, which
-/// needs a stream, the run returns when its work is in there; inputs and outputs in the GPU's memory must stay until the
-/// stream has come past it. Outputs in the host's memory are waited for nevertheless.
+/// needs a stream, the run returns when its work is in there; inputs and outputs in the GPU's memory must stay until
+/// the stream has come past it. Outputs in the host's memory are waited for nevertheless.
 typedef struct infer_run_options {
   uint32_t struct_size;       ///< sizeof(infer_run_options), as INFER_RUN_OPTIONS_INIT sets it.
   uint32_t flags;             ///< INFER_RUN_ASYNC, or 0.

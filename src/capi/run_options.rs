@@ -19,8 +19,8 @@ pub struct infer_cancel {
 /// Settings of one run; start with INFER_RUN_OPTIONS_INIT.
 ///
 /// `stream` is one of the device's primary context, and there until the run's work is done. With INFER_RUN_ASYNC, which
-/// needs a stream, the run returns when its work is in there; inputs and outputs in the GPU's memory must stay until the
-/// stream has come past it. Outputs in the host's memory are waited for nevertheless.
+/// needs a stream, the run returns when its work is in there; inputs and outputs in the GPU's memory must stay until
+/// the stream has come past it. Outputs in the host's memory are waited for nevertheless.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct infer_run_options {

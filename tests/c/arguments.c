@@ -225,8 +225,10 @@ static void wrong_tensors(void) {
   FAILS(infer_session_run(session, NULL, &in, SIZE_MAX, &out, 1), INVALID, "inputs");
   FAILS(infer_session_run(session, NULL, &in, 1, NULL, 0), INVALID, "0 outputs");
   FAILS(infer_session_prepare(session, two, 2), INVALID, "2 inputs");
-  options.flags = 1;
+  options.flags = 2;
   FAILS(infer_session_run(session, &options, &in, 1, &out, 1), INVALID, "flags");
+  options.flags = INFER_RUN_ASYNC;
+  FAILS(infer_session_run(session, &options, &in, 1, &out, 1), INVALID, "stream");
 }
 
 static void too_small(void) {
