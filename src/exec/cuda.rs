@@ -194,6 +194,8 @@ impl DeviceSpace {
         let Some(at) = self.seen.iter().position(same) else {
             self.enqueue_all(steps, about)?;
             if self.seen.len() == STRETCHES {
+                // What was captured of it may be running still.
+                self.settle()?;
                 self.seen.remove(0);
             }
             let caller = self.caller.clone();
