@@ -52,7 +52,7 @@ const PRODUCTS: [(usize, usize, usize); 17] = [
 ];
 
 /// Extent of the image, channels of input and output, extent of the window, stride, groups.
-const CONVOLUTIONS: [[usize; 6]; 25] = [
+const CONVOLUTIONS: [[usize; 6]; 29] = [
     [224, 3, 64, 7, 2, 1],
     [224, 3, 16, 3, 2, 1],
     [224, 3, 32, 3, 2, 1],
@@ -74,7 +74,11 @@ const CONVOLUTIONS: [[usize; 6]; 25] = [
     [17, 65, 97, 3, 1, 1],
     [112, 32, 32, 3, 1, 32],
     [112, 96, 96, 3, 2, 96],
+    [28, 192, 192, 3, 1, 192],
+    [28, 192, 192, 3, 2, 192],
+    [14, 576, 576, 3, 1, 576],
     [28, 240, 240, 5, 1, 240],
+    [7, 960, 960, 5, 1, 960],
     [56, 96, 96, 7, 1, 96],
     [28, 128, 128, 3, 1, 32],
     [14, 512, 512, 3, 1, 32],

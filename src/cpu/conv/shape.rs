@@ -37,6 +37,7 @@ impl Window {
     }
 
     /// Number of taps.
+    #[inline]
     pub fn taps(&self) -> usize {
         self.kernel.iter().product()
     }

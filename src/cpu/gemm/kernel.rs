@@ -256,11 +256,19 @@ unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(
                 }
             });
         }
-        if t.clamps() {
-            let (lo, hi) = (V::splat(t.lo), V::splat(t.hi));
+        if t.lo != f32::NEG_INFINITY {
+            let lo = V::splat(t.lo);
             for_rows!(r < ROWS {
                 for v in 0..VECTORS {
-                    sums[r][v] = sums[r][v].max(lo).min(hi);
+                    sums[r][v] = sums[r][v].max(lo);
+                }
+            });
+        }
+        if t.hi != f32::INFINITY {
+            let hi = V::splat(t.hi);
+            for_rows!(r < ROWS {
+                for v in 0..VECTORS {
+                    sums[r][v] = sums[r][v].min(hi);
                 }
             });
         }
@@ -295,13 +303,5 @@ unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(
                 value.max(lo).min(hi).store_up_to(to, n);
             }
         });
-    }
-}
-
-impl Tiles {
-    /// Whether the results are to be clipped at all.
-    #[inline(always)]
-    fn clamps(&self) -> bool {
-        self.lo != f32::NEG_INFINITY || self.hi != f32::INFINITY
     }
 }
