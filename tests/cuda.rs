@@ -6,7 +6,7 @@ use infer::error::Status;
 use infer::exec::{Control, Profile, RawStream};
 use infer::graph::{Constant, Program, ValueId};
 use infer::ops::softmax::SoftmaxKind;
-use infer::ops::{Concat, MatMul, NonZero, Op, Softmax, Tensor};
+use infer::ops::{Cast, Concat, MatMul, NonZero, Op, Softmax, Tensor, TensorInfo, Where};
 use infer::session::{Context, DeviceData, DeviceId, Input, Model, Output, Precision, Session, SessionOptions};
 use infer::tensor::{DType, Dim, Dims, Shape, TensorType};
 use std::process::Command;
@@ -29,10 +29,15 @@ impl Build {
     /// A program with an input `x[batch, WIDTH]`.
     fn new() -> (Build, ValueId) {
         let mut p = Program { producer: "test".into(), ..Program::default() };
-        let g = p.add_graph("main");
-        let dims = [Dim::sym(p.sym("batch")), Dim::from(WIDTH)];
-        let x = p.add_input(g, "x", TensorType::new(DType::F32, Shape::new(dims).unwrap()));
-        (Build(p), x)
+        p.add_graph("main");
+        let mut b = Build(p);
+        let x = b.input("x", DType::F32);
+        (b, x)
+    }
+
+    fn input(&mut self, name: &str, dtype: DType) -> ValueId {
+        let dims = [Dim::sym(self.0.sym("batch")), Dim::from(WIDTH)];
+        self.0.add_input(infer::graph::GraphId(0), name, TensorType::new(dtype, Shape::new(dims).unwrap()))
     }
 
     fn op(&mut self, name: &str, op: impl Into<Op>, inputs: &[ValueId]) -> ValueId {
@@ -87,6 +92,17 @@ fn grown() -> Arc<Model> {
     b.model(&[last])
 }
 
+/// Integers tell which elements are kept. If the host needs the mask, shapes depend on it.
+fn masked(host_needs_mask: bool) -> Arc<Model> {
+    let (mut b, x) = Build::new();
+    let mask = b.input("mask", DType::I64);
+    let mask = b.op("mask", Cast { to: DType::Bool }, &[mask]);
+    let zero = b.constant(&[1], &[0.0]);
+    let kept = b.op("kept", Where, &[mask, x, zero]);
+    let where_ = host_needs_mask.then(|| b.op("where", NonZero {}, &[mask]));
+    b.model(&[Some(kept), where_].into_iter().flatten().collect::<Vec<_>>())
+}
+
 fn session(model: &Arc<Model>, device: DeviceId, precision: Precision) -> Arc<Session> {
     let options = SessionOptions { device, precision, threads: 2, ..Default::default() };
     Session::new(model, &options).unwrap()
@@ -134,14 +150,18 @@ fn a_gpu_computes_what_the_processor_does_run_after_run() {
 fn steps_and_copies_are_where_they_should_be() {
     let Some(_) = gpu() else { return };
     let places = |model: &Arc<Model>| {
-        let info = infer::ops::TensorInfo { dtype: DType::F32, dims: Dims::new(&[2, WIDTH]) };
-        let steps = session(model, DeviceId::Cuda(0), Precision::F32).placement(&[info]).unwrap();
+        let infos = [DType::F32, DType::I64].map(|dtype| TensorInfo { dtype, dims: Dims::new(&[2, WIDTH]) });
+        let infos = &infos[..model.inputs().len()];
+        let steps = session(model, DeviceId::Cuda(0), Precision::F32).placement(infos).unwrap();
         steps.into_iter().map(|step| step.place).collect::<Vec<_>>()
     };
     assert_eq!(places(&layers()), ["to cuda", "cuda", "cuda", "cuda", "cuda", "from cuda", "from cuda"]);
     assert_eq!(places(&grown()), ["to cuda", "cuda", "cuda", "cuda", "from cuda"]);
     // NonZero runs by itself, on what has come back.
     assert_eq!(places(&mixed()), ["to cuda", "cuda", "cuda", "from cuda"]);
+    // Integers stay with the host where it needs them.
+    assert_eq!(places(&masked(false)), ["to cuda", "cuda", "to cuda", "cuda", "from cuda"]);
+    assert_eq!(places(&masked(true)), ["cpu", "to cuda", "to cuda", "cuda", "from cuda"]);
 }
 
 #[test]
