@@ -211,6 +211,40 @@ fn tensors_stay_in_the_memory_of_the_gpu() {
 }
 
 #[test]
+fn a_first_run_may_be_captured() {
+    child("all_is_prepared_within_a_capture", &[]);
+}
+
+#[test]
+#[ignore = "run by a_first_run_may_be_captured"]
+fn all_is_prepared_within_a_capture() {
+    let (device, model) = (gpu().unwrap(), layers());
+    let want = run(&mut Context::new(&session(&model, DeviceId::Cpu, Precision::F32)), 5, 1);
+    let mut context = Context::new(&session(&model, DeviceId::Cuda(0), Precision::F32));
+    let [stream, other] = [0; 2].map(|_| Arc::new(Stream::new(&device).unwrap()));
+    let memory = |bytes: &[u8]| Memory::copy_of(&stream, bytes).unwrap();
+    let (x, y) = (memory(&numbers(5, 1)), [0; 2].map(|_| memory(&[0; 5 * WIDTH * 4])));
+    let data = |memory: &Memory| Some(DeviceData { ordinal: 0, address: memory.address().0, len: memory.len() });
+    let mut outputs = [&y[0], &y[1]].map(|y| Output { device: data(y), ..Output::default() });
+    let input = Input { device: data(&x), ..input(5, &[]) };
+    let mut run_in = |stream: &Stream| {
+        let stream = Some(RawStream(stream.as_raw()));
+        context.run(&[input], &mut outputs, Control { stream, asynchronous: true, ..Control::default() })
+    };
+    for _ in 0..2 {
+        let graph = stream.capture(|| run_in(&stream)).unwrap();
+        graph.launch(&stream).unwrap();
+        for (y, want) in y.iter().zip(&want) {
+            let mut got = vec![0; y.len()];
+            y.read(&mut got).unwrap();
+            assert!(difference(want, &got) < 1e-6);
+        }
+        // The next capture begins while this run is under way.
+        run_in(&other).unwrap();
+    }
+}
+
+#[test]
 fn memory_of_a_gpu_that_does_not_fit_is_refused() {
     let Some(device) = gpu() else { return };
     let model = layers();
