@@ -5,6 +5,7 @@ No GPU and no CUDA toolkit is needed, only the wheel nvidia-cuda-nvrtc-cu12 in t
 
 import argparse
 import ctypes
+import faulthandler
 import pathlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import nvidia.cuda_nvrtc
 
 OPTIONS = ["--std=c++17", "-default-device"]
+
+# Seconds after which a compiler that hangs is given up; all files take less than a minute.
+LIMIT = 900
 
 
 def load():
@@ -54,6 +58,7 @@ def main():
     parser.add_argument("--architecture", action="append", required=True)
     parser.add_argument("files", nargs="+")
     args = parser.parse_args()
+    faulthandler.dump_traceback_later(LIMIT, exit=True)
     nvrtc = load()
     jobs = [(file, architecture) for file in args.files for architecture in args.architecture]
     with ThreadPoolExecutor() as pool:

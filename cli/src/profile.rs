@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// The steps of a run.
 pub struct Report {
     isa: Isa,
-    /// Most floating-point operations per second that the same threads reach.
+    /// Most floating-point operations per second that the same threads reach on the processor.
     peak: f64,
     steps: Vec<Row>,
     /// The steps of a class as one, the slowest class first.
@@ -25,6 +25,7 @@ pub struct Report {
 /// What a step, or all steps of a class, took and did.
 struct Row {
     class: String,
+    place: &'static str,
     name: String,
     output: String,
     count: usize,
@@ -61,10 +62,12 @@ pub fn profile(
 fn classes(steps: &[Row]) -> Vec<Row> {
     let mut classes: Vec<Row> = vec![];
     for step in steps {
-        let at = classes.iter().position(|class| class.class == step.class).unwrap_or_else(|| {
-            let (name, output) = (String::new(), String::new());
+        let same = |class: &Row| class.class == step.class && class.place == step.place;
+        let at = classes.iter().position(same).unwrap_or_else(|| {
+            let (class, name, output) = (step.class.clone(), String::new(), String::new());
             classes.push(Row {
-                class: step.class.clone(),
+                class,
+                place: step.place,
                 name,
                 output,
                 count: 0,
@@ -87,15 +90,26 @@ fn classes(steps: &[Row]) -> Vec<Row> {
 impl Row {
     fn new(program: &Program, step: &ProfiledStep, time: Duration) -> Row {
         let output = step.outputs.first().map_or_else(String::new, |info| extents(&info.dims));
+        // A copy does nothing of what its node does.
+        let (class, flops) = match step.place {
+            "cpu" | "cuda" => (class(program, step), step.flops),
+            _ => ("copy".to_owned(), 0),
+        };
         Row {
-            class: class(program, step),
+            class,
+            place: step.place,
             name: step.name.clone(),
             output,
             count: 1,
             seconds: time.as_secs_f64(),
-            flops: step.flops as f64,
+            flops: flops as f64,
             bytes: step.bytes as f64,
         }
+    }
+
+    /// How much of the processor's peak it reached, if it ran there.
+    fn percent_of(&self, peak: f64) -> Option<f64> {
+        (self.place == "cpu").then(|| 100.0 * self.rate(self.flops) / peak)
     }
 
     /// How much of `all` per second; 0 where the clock has seen no time pass.
@@ -135,22 +149,25 @@ impl Report {
     pub fn text(&self, slowest: usize) -> String {
         let total: f64 = self.steps.iter().map(|step| step.seconds).sum();
         let mut text = format!(
-            "\n{} steps, {:.3} ms; peak {:.1} GFLOP/s with {}\n\n",
+            "\n{} steps, {:.3} ms; the processor's peak is {:.1} GFLOP/s with {}\n\n",
             self.steps.len(),
             total * 1e3,
             self.peak / 1e9,
             self.isa
         );
-        let head = format!("{:>10} {:>6} {:>9} {:>7} {:>7}", "ms", "%", "GFLOP/s", "% peak", "GB/s");
+        let head = format!("{:>9} {:>10} {:>6} {:>9} {:>7} {:>7}", "place", "ms", "%", "GFLOP/s", "% peak", "GB/s");
         let figures = |row: &Row| {
             let (flops, bytes) = (row.rate(row.flops), row.rate(row.bytes));
-            let shown = |text: String| if row.flops > 0.0 { text } else { "-".into() };
+            let shown = |figure: Option<f64>| {
+                figure.filter(|_| row.flops > 0.0).map_or_else(|| "-".into(), |figure| format!("{figure:.1}"))
+            };
             format!(
-                "{:>10.3} {:>6.1} {:>9} {:>7} {:>7.1}",
+                "{:>9} {:>10.3} {:>6.1} {:>9} {:>7} {:>7.1}",
+                row.place,
                 row.seconds * 1e3,
                 100.0 * row.seconds / total.max(f64::MIN_POSITIVE),
-                shown(format!("{:.1}", flops / 1e9)),
-                shown(format!("{:.1}", 100.0 * flops / self.peak)),
+                shown(Some(flops / 1e9)),
+                shown(row.percent_of(self.peak)),
                 bytes / 1e9
             )
         };
@@ -172,14 +189,18 @@ impl Report {
     pub fn json(&self) -> Value {
         let round = |value: f64| (value * 1e4).round() / 1e4;
         let figures = |row: &Row| {
-            json!({
+            let mut figures = json!({
+                "place": row.place,
                 "ms": round(row.seconds * 1e3),
                 "gflop": row.flops / 1e9,
                 "mb": row.bytes / 1e6,
                 "gflops": round(row.rate(row.flops) / 1e9),
-                "percent_of_peak": round(100.0 * row.rate(row.flops) / self.peak),
                 "gb_per_s": round(row.rate(row.bytes) / 1e9),
-            })
+            });
+            if let Some(percent) = row.percent_of(self.peak) {
+                figures["percent_of_peak"] = json!(round(percent));
+            }
+            figures
         };
         let with = |mut value: Value, more: Vec<(&str, Value)>| {
             more.into_iter().for_each(|(key, more)| value[key] = more);
@@ -196,5 +217,32 @@ impl Report {
             "operators": self.classes.iter().map(class).collect::<Vec<_>>(),
             "steps": self.steps.iter().map(step).collect::<Vec<_>>(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_of_a_gpu_are_not_compared_with_the_processor() {
+        let row = |place| Row {
+            class: "MatMul".into(),
+            place,
+            name: String::new(),
+            output: String::new(),
+            count: 1,
+            seconds: 1e-3,
+            flops: 1e6,
+            bytes: 1e6,
+        };
+        let steps = vec![row("cpu"), row("cuda"), row("cuda")];
+        let report = Report { isa: Isa::Scalar, peak: 1e10, classes: classes(&steps), steps };
+        let json = report.json();
+        let [cuda, cpu] = [0, 1].map(|i| &json["operators"][i]);
+        assert_eq!((&cpu["steps"], &cpu["percent_of_peak"]), (&json!(1), &json!(10.0)));
+        assert_eq!((&cuda["steps"], cuda.get("percent_of_peak")), (&json!(2), None));
+        let line = |place: &str| report.text(0).lines().find(|line| line.contains(place)).unwrap().to_owned();
+        assert!(line("cuda").contains(" - ") && !line(" cpu").contains(" - "));
     }
 }

@@ -1,4 +1,5 @@
-// The functions that can end another operation: src/cpu/activation.rs has their definitions, src/ops/activation.rs their numbers.
+// The functions that can end another operation: src/cpu/activation.rs has their definitions, src/ops/activation.rs their
+// numbers.
 #pragma once
 #include "prelude.cuh"
 
@@ -51,7 +52,7 @@ __device__ inline float mish(float x) {
 
 /// The functions of more than an operation or two. They are called, not inlined: a module has them once, however many kernels
 /// end with one. Bounds below stand for the limit at minus infinity, which is zero where the product is not a number.
-__attribute__((noinline)) __device__ inline float activate_by_call(float x, Activation f) {
+__noinline__ __device__ inline float activate_by_call(float x, Activation f) {
   switch (f.kind) {
   case ACTIVATION_ELU:
     return x < 0.0f ? f.alpha * expm1f(x) : x;

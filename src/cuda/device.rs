@@ -6,7 +6,7 @@ use super::memory::Pool;
 use super::module::{self, Loaded};
 use super::{LEAST_CAPABILITY, Unavailable};
 use crate::error::{Error, Result, Status};
-use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute as Attribute, CUuuid};
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute as Attribute, CUstreamCaptureMode, CUuuid};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -67,11 +67,35 @@ impl Drop for Context {
     }
 }
 
-/// The device's context is current on this thread until this is dropped.
+/// Until this is dropped, the thread may allocate memory and load modules while a stream is captured, by this thread or another.
+/// It uses no results of work that is captured, and so does not disturb it.
+struct Relaxed {
+    driver: &'static Driver,
+    before: CUstreamCaptureMode,
+}
+
+impl Relaxed {
+    fn new(driver: &'static Driver) -> Relaxed {
+        let mut mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        // SAFETY: the driver is initialised; `mode` is read, and written with one of the three if the call succeeds.
+        unsafe { (driver.cuThreadExchangeStreamCaptureMode)(&mut mode) };
+        Relaxed { driver, before: mode }
+    }
+}
+
+impl Drop for Relaxed {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { (self.driver.cuThreadExchangeStreamCaptureMode)(&mut self.before) };
+    }
+}
+
+/// The device's context is current on this thread until this is dropped, and captures are no hindrance.
 pub struct Entered<'a> {
     /// The driver's functions.
     pub(super) driver: &'static Driver,
     device: &'a Device,
+    _relaxed: Relaxed,
 }
 
 impl Drop for Entered<'_> {
@@ -131,6 +155,7 @@ impl Device {
 
     fn new(ordinal: i32) -> Result<Device> {
         let (driver, device, info) = usable(ordinal).map_err(|reason| reason.error())?;
+        let _relaxed = Relaxed::new(driver);
         let mut handle = std::ptr::null_mut();
         // SAFETY: the driver is initialised; `handle` is written if the call succeeds.
         let code = unsafe { (driver.cuDevicePrimaryCtxRetain)(&mut handle, device) };
@@ -199,7 +224,7 @@ impl Device {
         // SAFETY: the context is retained.
         let code = unsafe { (self.driver.cuCtxPushCurrent_v2)(self.context.handle) };
         self.check(code, "cuCtxPushCurrent")?;
-        Ok(Entered { driver: self.driver, device: self })
+        Ok(Entered { driver: self.driver, device: self, _relaxed: Relaxed::new(self.driver) })
     }
 
     fn check(&self, code: u32, what: &'static str) -> Result<()> {

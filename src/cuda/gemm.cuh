@@ -1,29 +1,17 @@
-// Products of matrices, y = activation(alpha * A * B + bias + residual), tile by tile: what matmul.cu and conv.cu have in common.
+// Products of matrices, y = activation(alpha * A * B + bias + residual), tile by tile: what matmul.cu and conv.cu have in
+// common.
 //
-// A block computes one tile of y from tiles of A and B in shared memory, of which the next ones are on their way while the present
-// ones are multiplied; a thread computes 4 x 4 elements of it, or several times as many. Where y has too few tiles for a GPU, the
-// depth is cut into slices: their sums go to memory, and another kernel adds them in order. Sums are formed in the order of the
-// depth whatever the tile, so that their bits depend on the slices alone.
+// A block computes one tile of y from tiles of A and B in shared memory, of which the next ones are on their way while the
+// present ones are multiplied; a thread computes 4 x 4 elements of it, or several times as many. Where y has too few tiles for
+// a GPU, the depth is cut into slices: their sums go to memory, and another kernel adds them in order. Sums are formed in the
+// order of the depth whatever the tile, so that their bits depend on the slices alone.
 #pragma once
 #include "activation.cuh"
-
-/// An f16 or a bf16: which of them is known when a kernel runs, so that one serves both. PTX is long.
-struct half {
-  unsigned short bits;
-};
+#include "number.cuh"
+#include "walk.cuh"
 
 /// X(type, suffix) for the types of elements.
 #define GEMM_TYPES(X) X(float, f32) X(half, half)
-
-/// An element as a float.
-__device__ inline float widen(float x, bool) { return x; }
-__device__ inline float widen(half x, bool bf) { return bf ? to_float(bf16{x.bits}) : to_float(f16{x.bits}); }
-
-/// A float as an element.
-__device__ inline void narrow(float value, bool, float &x) { x = value; }
-__device__ inline void narrow(float value, bool bf, half &x) {
-  x.bits = bf ? from_float<bf16>(value).bits : from_float<f16>(value).bits;
-}
 
 /// Depth of the tiles in shared memory.
 #define DEPTH 16
@@ -37,13 +25,12 @@ struct Gemm {
   unsigned a_row, a_k, b_k, b_col, y_row, y_col, y_batch, bias_row, bias_col;
   /// Whether four elements side by side can be read at once.
   unsigned a_quads, b_quads;
-  /// Whether elements of type half are bf16.
-  unsigned bf;
+  /// Element type.
+  unsigned type;
   float alpha;
   Activation activation;
-  /// Dimensions of the batch, and the distances between the operands of neighbouring products.
-  unsigned rank;
-  Dims extents, a_batch, b_batch, bias_batch;
+  /// Where the products of the batch have A, B and the bias.
+  Walk<3> operands;
 };
 
 /// Where a block works.
@@ -51,17 +38,13 @@ struct Place {
   unsigned row, col, batch, slice, a, b, bias;
 };
 
-/// Offsets of the operands of one product of the batch.
+/// Sets the offsets of the operands of one product of the batch.
 __device__ inline void find_operands(const Gemm &g, Place &at) {
-  unsigned i = at.batch;
-#pragma unroll 1
-  for (unsigned d = g.rank; d-- > 0;) {
-    unsigned coordinate = i % g.extents.n[d];
-    i /= g.extents.n[d];
-    at.a += coordinate * g.a_batch.n[d];
-    at.b += coordinate * g.b_batch.n[d];
-    at.bias += coordinate * g.bias_batch.n[d];
-  }
+  unsigned offsets[3];
+  g.operands.locate(at.batch, offsets);
+  at.a = offsets[0];
+  at.b = offsets[1];
+  at.bias = offsets[2];
 }
 
 /// The place of this block, if one computes rows * cols elements of y.
@@ -101,23 +84,12 @@ template <class T> struct End {
     unsigned at = row * g.y_row + col * g.y_col;
     float value = g.alpha * sum;
     if (bias)
-      value += widen(bias[row * g.bias_row + col * g.bias_col], g.bf);
+      value += widen(bias[row * g.bias_row + col * g.bias_col], g.type);
     if (residual)
-      value += widen(residual[at], g.bf);
-    narrow(activate(value, g.activation), g.bf, y[at]);
+      value += widen(residual[at], g.type);
+    narrow(activate(value, g.activation), g.type, y[at]);
   }
 };
-
-/// Four elements side by side, at an address that is a multiple of their size.
-template <class T> struct alignas(4 * sizeof(T)) Quad {
-  T x[4];
-};
-
-template <class T> __device__ inline void read_quad(const T *x, T *values) {
-  Quad<T> quad = *(const Quad<T> *)x;
-  for (int j = 0; j < 4; ++j)
-    values[j] = quad.x[j];
-}
 
 /// Distance in shared memory between rows of a tile of this extent: whole quads, and not all rows in the same banks.
 template <int EXTENT> constexpr int LINE = EXTENT + 4;
@@ -127,31 +99,33 @@ template <int EXTENT> constexpr int QUADS = (EXTENT * DEPTH / 4 + THREADS - 1) /
 
 /// Writes four elements along the depth, or along the rows, to a tile [DEPTH][EXTENT] in shared memory.
 template <int EXTENT, class T>
-__device__ inline void write_quad(float *tile, unsigned row, unsigned k, bool along_k, bool bf, const T *values) {
+__device__ inline void write_quad(float *tile, unsigned row, unsigned k, bool along_k, unsigned type, const T *values) {
   if (row >= EXTENT || k >= DEPTH)
     return;
   float x[4];
   for (int j = 0; j < 4; ++j)
-    x[j] = widen(values[j], bf);
+    x[j] = widen(values[j], type);
   float *to = tile + k * LINE<EXTENT> + row;
   if (!along_k)
-    *(Quad<float> *)to = Quad<float>{{x[0], x[1], x[2], x[3]}};
+    *(Vector<float, 4> *)to = Vector<float, 4>{{x[0], x[1], x[2], x[3]}};
   else
     for (int j = 0; j < 4; ++j)
       to[j * LINE<EXTENT>] = x[j];
 }
 
-/// Reads tiles [EXTENT][DEPTH] of a matrix with any strides, each thread quads along the dimension that lies in one piece in memory.
-/// Elements are kept as they are until they are written: to convert one is to wait for it.
+/// Reads tiles [EXTENT][DEPTH] of a matrix with any strides, each thread quads along the dimension that lies in one piece in
+/// memory. Elements are kept as they are until they are written: to convert one is to wait for it.
 template <class T_, int EXTENT> struct Strided {
   using T = T_;
   const T *x;
   unsigned rows, row_stride, k_stride, row, k, row_step, k_step;
-  bool along_k, quads, bf;
+  bool along_k, quads;
+  unsigned type;
 
   /// Of the matrix of so many rows, those from `first` on.
-  __device__ Strided(const T *x, unsigned first, unsigned rows, unsigned row_stride, unsigned k_stride, bool quads, bool bf)
-      : x(x), rows(rows), row_stride(row_stride), k_stride(k_stride), along_k(k_stride == 1), quads(quads), bf(bf) {
+  __device__ Strided(const T *x, unsigned first, unsigned rows, unsigned row_stride, unsigned k_stride, bool quads,
+                     unsigned type)
+      : x(x), rows(rows), row_stride(row_stride), k_stride(k_stride), along_k(k_stride == 1), quads(quads), type(type) {
     constexpr unsigned ACROSS = EXTENT / 4;
     row = first + (along_k ? threadIdx.x / (DEPTH / 4) : threadIdx.x % ACROSS * 4);
     k = along_k ? threadIdx.x % (DEPTH / 4) * 4 : threadIdx.x / ACROSS;
@@ -168,7 +142,7 @@ template <class T_, int EXTENT> struct Strided {
       unsigned stride = along_k ? 1 : row_stride;
       unsigned left = r < rows && at < end ? along_k ? end - at : rows - r : 0;
       if (quads && left > 0) {
-        read_quad(from, values);
+        copy_vector<4>(from, values);
         continue;
       }
       for (unsigned j = 0; j < 4; ++j)
@@ -180,7 +154,7 @@ template <class T_, int EXTENT> struct Strided {
   __device__ void write(float *tile, unsigned first, const T *values) const {
 #pragma unroll
     for (int i = 0; i < QUADS<EXTENT>; ++i, values += 4)
-      write_quad<EXTENT>(tile, row - first + i * row_step, k + i * k_step, along_k, bf, values);
+      write_quad<EXTENT>(tile, row - first + i * row_step, k + i * k_step, along_k, type, values);
   }
 };
 
@@ -200,8 +174,7 @@ template <int ROWS_, int COLS_, int ROW_PARTS_ = 1, int COL_PARTS_ = 1> struct T
   __device__ static unsigned col() { return threadIdx.x % ACROSS * 4; }
 
   /// Adds the product of A and B between two depths. `shared` has room for SHARED floats.
-  template <class A, class B>
-  __device__ void multiply(A a, B b, const Place &at, unsigned begin, unsigned end, float *shared) {
+  template <class A, class B> __device__ void multiply(A a, B b, const Place &at, unsigned begin, unsigned end, float *shared) {
     typename A::T of_a[4 * QUADS<ROWS>];
     typename B::T of_b[4 * QUADS<COLS>];
     float *tile = shared;
@@ -231,9 +204,9 @@ template <int ROWS_, int COLS_, int ROW_PARTS_ = 1, int COL_PARTS_ = 1> struct T
     for (int k = 0; k < DEPTH; ++k) {
       float of_a[4 * ROW_PARTS], of_b[4 * COL_PARTS];
       for (int part = 0; part < ROW_PARTS; ++part)
-        read_quad(a + k * LINE<ROWS> + part * HEIGHT + row(), of_a + 4 * part);
+        copy_vector<4>(a + k * LINE<ROWS> + part * HEIGHT + row(), of_a + 4 * part);
       for (int part = 0; part < COL_PARTS; ++part)
-        read_quad(b + k * LINE<COLS> + part * WIDTH + col(), of_b + 4 * part);
+        copy_vector<4>(b + k * LINE<COLS> + part * WIDTH + col(), of_b + 4 * part);
 #pragma unroll
       for (int i = 0; i < 4 * ROW_PARTS; ++i)
 #pragma unroll
@@ -254,7 +227,8 @@ template <int ROWS_, int COLS_, int ROW_PARTS_ = 1, int COL_PARTS_ = 1> struct T
         for (int p = 0; p < COL_PARTS; ++p) {
           const float *s = sums[r] + 4 * p;
           if (r / 4 == part)
-            *(Quad<float> *)(shared + (row() + r % 4) * LINE<COLS> + p * WIDTH + col()) = Quad<float>{{s[0], s[1], s[2], s[3]}};
+            *(Vector<float, 4> *)(shared + (row() + r % 4) * LINE<COLS> + p * WIDTH + col()) =
+                Vector<float, 4>{{s[0], s[1], s[2], s[3]}};
         }
       __syncthreads();
 #pragma unroll 1
@@ -268,8 +242,8 @@ template <int ROWS_, int COLS_, int ROW_PARTS_ = 1, int COL_PARTS_ = 1> struct T
   }
 };
 
-/// X(name, type, suffix) for each tile: where y has few columns, many tiles of the largest kind, and otherwise. Extents are those
-/// of Tile in gemm.rs.
+/// X(name, type, suffix) for each tile: where y has few columns, many tiles of the largest kind, and otherwise. Extents are
+/// those of Tile in gemm.rs.
 #define TILES(X, T, suffix) X(tall, T, suffix) X(large, T, suffix) X(square, T, suffix)
 using tile_tall = Tile<128, 32>;
 using tile_large = Tile<128, 128, 2, 2>;

@@ -1,22 +1,12 @@
-// Places of elements: division by constants of a launch, coordinates, indices that models compute, words that hold several
-// elements.
+// Division by constants of a launch, and indices that models compute.
 #pragma once
 #include "prelude.cuh"
-
-/// A parameter that is read at places known at run time only: without this each thread makes a copy of it in local memory.
-#ifdef __CUDACC_RTC__
-#define TABLE(T) const __grid_constant__ T
-#else
-#define TABLE(T) const T
-#endif
 
 /// A number to divide by; `divisor` of src/cuda/launch.rs makes it.
 struct Divisor {
   unsigned value, factor, shift;
   /// n / value, for n below 2^31.
-  __device__ unsigned divide(unsigned n) const {
-    return ((unsigned)((unsigned long long)n * factor >> 32) + n) >> shift;
-  }
+  __device__ unsigned divide(unsigned n) const { return ((unsigned)((unsigned long long)n * factor >> 32) + n) >> shift; }
 };
 
 /// Replaces n by n / d and returns the remainder.
@@ -30,14 +20,6 @@ __device__ inline unsigned split(unsigned &n, const Divisor &d) {
 struct Extents {
   Divisor n[8];
 };
-
-/// 16 bytes.
-struct __attribute__((aligned(16))) b128 {
-  unsigned n[4];
-};
-
-/// X(type, suffix) for each word that kernels move elements in: those of WORDS, and several elements side by side.
-#define WIDE_WORDS(X) WORDS(X) X(b128, b128)
 
 /// Index `i` of a tensor of i64 (`wide`) or i32, counted from the front of an axis of extent n; n if it is out of range.
 __device__ inline unsigned index_at(const void *indices, unsigned i, unsigned wide, unsigned n) {

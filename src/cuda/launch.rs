@@ -11,11 +11,11 @@ pub const MAX_ELEMENTS: usize = i32::MAX as usize;
 const MAX_PARAMETERS: usize = 32;
 
 /// Threads of a block, unless a launch says otherwise: THREADS of `prelude.cuh`.
-const THREADS: u32 = 256;
+pub const THREADS: usize = 256;
 
 /// Blocks of [`THREADS`] threads that have together at least `n` threads; one if there is nothing to do.
 pub fn blocks(n: usize) -> u32 {
-    n.div_ceil(THREADS as usize).clamp(1, MAX_ELEMENTS) as u32
+    n.div_ceil(THREADS).clamp(1, MAX_ELEMENTS) as u32
 }
 
 /// What kernels divide numbers below 2^31 by `n` with (Granlund and Montgomery 1994): Divisor of `index.cuh`.
@@ -38,6 +38,16 @@ pub fn dims(numbers: impl IntoIterator<Item = usize>) -> [u32; 8] {
     let mut out = [0; 8];
     out.iter_mut().zip(numbers).for_each(|(out, n)| *out = n as u32);
     out
+}
+
+/// Where `N` tensors have the elements of an index space of at most 8 axes: their extents and, for each tensor, the distance
+/// between neighbours along them, outermost first. Walk of `walk.cuh`, for [`Launch::structure`].
+pub fn walk<const N: usize>(axes: impl IntoIterator<Item = (usize, [usize; N])>) -> Vec<u32> {
+    let axes: Vec<(usize, [usize; N])> = axes.into_iter().collect();
+    let mut words = vec![axes.len().max(1) as u32];
+    words.extend(divisors(axes.iter().map(|axis| axis.0)).as_flattened());
+    (0..N).for_each(|n| words.extend(dims(axes.iter().map(|axis| axis.1[n]))));
+    words
 }
 
 /// What a launch can be given by value.
@@ -86,7 +96,7 @@ impl Launch {
     /// A launch of `grid` blocks with the usual number of threads, without parameters.
     pub fn new(function: Function, grid: [u32; 3]) -> Launch {
         let (parameters, values, sizes) = (vec![], vec![], vec![]);
-        Launch { function, grid, block: [THREADS, 1, 1], parameters, values, sizes, workspace: 0 }
+        Launch { function, grid, block: [THREADS as u32, 1, 1], parameters, values, sizes, workspace: 0 }
     }
 
     /// Threads of a block.
@@ -111,12 +121,20 @@ impl Launch {
     }
 
     /// A value.
-    pub fn value<T: Scalar>(mut self, value: T) -> Launch {
-        let at = self.values.len();
-        self.values.resize(at + size_of::<T>().div_ceil(size_of::<u64>()), 0);
-        // SAFETY: the words from `at` on have room for a T; a T has no padding.
-        unsafe { self.values.as_mut_ptr().add(at).cast::<T>().write_unaligned(value) };
-        self.parameter(Parameter::Value(at), size_of::<T>())
+    pub fn value<T: Scalar>(self, value: T) -> Launch {
+        self.structure(&[value])
+    }
+
+    /// A structure by value: its members, one after another.
+    pub fn structure<T: Scalar>(mut self, members: &[T]) -> Launch {
+        let (at, size) = (self.values.len(), size_of_val(members));
+        self.values.resize(at + size.div_ceil(size_of::<u64>()), 0);
+        // SAFETY: the words from `at` on have room for the members, which have no padding.
+        unsafe {
+            let to = self.values.as_mut_ptr().add(at).cast::<u8>();
+            to.copy_from_nonoverlapping(members.as_ptr().cast(), size);
+        }
+        self.parameter(Parameter::Value(at), size)
     }
 
     fn parameter(mut self, parameter: Parameter, size: usize) -> Launch {

@@ -21,7 +21,7 @@ mod weights;
 pub use device::{Device, DeviceInfo, Entered};
 pub use graph::Graph;
 pub use kernel::{Address, Args, Kernel};
-pub use launch::{Launch, MAX_ELEMENTS, Scalar, blocks, dims, divisor, divisors};
+pub use launch::{Launch, MAX_ELEMENTS, Scalar, THREADS, blocks, dims, divisor, divisors, walk};
 pub use memory::{Memory, Pinned, PoolStatistics};
 pub use module::{Function, Module};
 pub use stream::{Event, Stream};

@@ -1,9 +1,9 @@
-// What every kernel starts from: element types, indices, reductions. It needs no header of the CUDA toolkit, so that NVRTC alone
-// compiles it. The tests compile it for the host as well: tests/cuda/device.hpp then stands for the device.
+// What every kernel starts from: element types, indices, reductions. It needs no header of the CUDA toolkit, so that NVRTC
+// alone compiles it. The tests compile it for the host as well: tests/cuda/device.hpp then stands for the device.
 //
 // Kernels compute in f32 whatever their elements are. They index with 32 bits: launches check that tensors have fewer than 2^31
-// elements. A block has THREADS threads unless a kernel says otherwise. Every kernel is deterministic: no float is added to memory
-// atomically, and sums are folded in an order that depends on shapes alone.
+// elements. A block has THREADS threads unless a kernel says otherwise. Every kernel is deterministic: no float is added to
+// memory atomically, and sums are folded in an order that depends on shapes alone.
 #pragma once
 
 #define KERNEL extern "C" __global__ void

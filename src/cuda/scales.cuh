@@ -29,7 +29,8 @@ struct Scales {
 };
 
 /// Stores integers of 8 or 16 bits.
-template <unsigned N> __device__ inline void store_narrow(void *y, unsigned i, unsigned type, const Vector<unsigned short, N> &values) {
+template <unsigned N>
+__device__ inline void store_narrow(void *y, unsigned i, unsigned type, const Vector<unsigned short, N> &values) {
   if (type == I16 || type == U16) {
     *(Vector<unsigned short, N> *)((unsigned short *)y + i) = values;
     return;

@@ -31,8 +31,8 @@ template <class Fold> __noinline__ __device__ float fold_team(float value, unsig
   return value;
 }
 
-/// Threads of a block that work on one row. Where a row's elements are neighbours, so are the threads of its team, which are those
-/// of a warp, of a part of one, or of the block; otherwise neighbouring threads belong to neighbouring rows. Either way,
+/// Threads of a block that work on one row. Where a row's elements are neighbours, so are the threads of its team, which are
+/// those of a warp, of a part of one, or of the block; otherwise neighbouring threads belong to neighbouring rows. Either way,
 /// neighbouring threads read what is neighbouring in memory. All threads of a block take part in everything, also those whose
 /// row is beyond the last one.
 struct Team {
@@ -51,8 +51,9 @@ struct Team {
 
 /// What a thread of a team has of a row of `len` elements that lie `stride` apart.
 ///
-/// With V > 1, it has at most V neighbours, which it keeps: the stride is 1, V divides the length, and the team is large enough.
-/// With V = 1, it has any number of elements and reads them whenever they are needed, from the caches if the row is not long.
+/// With V > 1, it has at most V neighbours, which it keeps: the stride is 1, V divides the length, and the team is large
+/// enough. With V = 1, it has any number of elements and reads them whenever they are needed, from the caches if the row is not
+/// long.
 template <class T, unsigned V> struct Row {
   const T *x;
   unsigned start, len, stride, first, lanes;

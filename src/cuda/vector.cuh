@@ -7,7 +7,13 @@ template <class T, unsigned N> struct alignas(sizeof(T) * N) Vector {
   T at[N];
 };
 
-/// Elements that fill the widest access to memory.
+/// The widest access to memory, as a word.
+typedef Vector<unsigned, 4> b128;
+
+/// X(type, suffix) for each word that kernels move elements in: those of WORDS, and several elements side by side.
+#define WIDE_WORDS(X) WORDS(X) X(b128, b128)
+
+/// Elements that fill it.
 template <class T> constexpr unsigned WIDE = 16 / sizeof(T);
 
 /// Calls `f(i, size)` for the thread's WIDE elements out of n, which are read and written at once: `size` is a number that the
@@ -34,6 +40,14 @@ template <unsigned N, class T, class U, class F> __device__ inline void map_vect
   for (unsigned i = 0; i < N; ++i)
     to.at[i] = f(from.at[i]);
   *(Vector<U, N> *)y = to;
+}
+
+/// N neighbouring elements as they are.
+template <unsigned N, class T> __device__ inline void copy_vector(const T *from, T *to) {
+  Vector<T, N> elements = *(const Vector<T, N> *)from;
+#pragma unroll
+  for (unsigned i = 0; i < N; ++i)
+    to[i] = elements.at[i];
 }
 
 /// N neighbouring elements as floats.

@@ -22,8 +22,8 @@ template <class T> __device__ void narrow(const float *x, T *y, unsigned n) {
     y[i] = from_float<T>(x[i]);
 }
 
-#define WEIGHTS_KERNELS(T, suffix)                                                                                              \
-  KERNEL weights_unpack_##suffix(const float *x, T *y, unsigned batch, unsigned rows, unsigned depth, unsigned turned) {        \
+#define WEIGHTS_KERNELS(T, suffix)                                                                                             \
+  KERNEL weights_unpack_##suffix(const float *x, T *y, unsigned batch, unsigned rows, unsigned depth, unsigned turned) {       \
     unpack(x, y, batch, rows, depth, turned);                                                                                  \
   }                                                                                                                            \
   KERNEL weights_narrow_##suffix(const float *x, T *y, unsigned n) { narrow(x, y, n); }

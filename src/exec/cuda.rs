@@ -88,6 +88,8 @@ impl DeviceSpace {
         let stream = wanted.map(borrow);
         self.current = stream;
         match &self.pending {
+            // What is captured cannot wait for what is not.
+            Some(_) if self.is_captured_by_caller()? => self.settle(),
             Some(event) => self.stream().wait(event),
             None => Ok(()),
         }

@@ -34,6 +34,8 @@ pub struct ProfiledStep {
     pub name: String,
     /// Name of the operator.
     pub operator: &'static str,
+    /// Where it ran, or between what it copied: as [`PlacedStep::place`](crate::session::PlacedStep::place).
+    pub place: &'static str,
     /// Its inputs, None where an optional one is absent.
     pub inputs: Vec<Option<TensorInfo>>,
     /// Its outputs.
@@ -93,7 +95,8 @@ impl Profile {
             let outputs = step.outputs.iter().map(|output| output.info).collect();
             let bytes = step.inputs.iter().flatten().chain(&step.outputs).map(bytes).sum();
             let profiled = ProfiledStep::new(program, (graph, step.node), (inputs, outputs), time);
-            record.steps.push(ProfiledStep { bytes, ..profiled }.with(program, step.fused));
+            let profiled = ProfiledStep { bytes, place: step.work.place(), ..profiled };
+            record.steps.push(profiled.with(program, step.fused));
         }
     }
 
@@ -138,8 +141,8 @@ impl ProfiledStep {
         };
         let tensors = inputs.iter().flatten().chain(&outputs);
         let bytes = tensors.filter_map(|info| info.byte_len().ok()).map(|n| n as u64).sum();
-        let (name, operator) = (node.name.clone(), node.kind.name());
-        ProfiledStep { graph, node: index, fused: None, name, operator, inputs, outputs, time, flops, bytes }
+        let (name, operator, place) = (node.name.clone(), node.kind.name(), "cpu");
+        ProfiledStep { graph, node: index, fused: None, name, operator, place, inputs, outputs, time, flops, bytes }
     }
 
     /// The step with what it does of another node.

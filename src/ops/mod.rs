@@ -6,7 +6,7 @@ pub mod arith;
 mod centered;
 mod context;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub mod cuda;
 mod derived;
 mod elementwise;
 mod evaluate;
@@ -31,7 +31,7 @@ pub mod window;
 
 pub use context::{Inputs, Operand, Prepare, Tensor, TensorInfo};
 #[cfg(feature = "cuda")]
-pub use cuda::{CudaKernel, PrepareCuda, Teams};
+pub use cuda::{CudaKernel, PrepareCuda};
 pub use derived::Derived;
 pub use evaluate::{evaluate, execute};
 pub use walk::{Run, Walk};

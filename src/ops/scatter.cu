@@ -1,6 +1,6 @@
 // ScatterElements and ScatterNd; see scatter.rs. Each slice of the output is a slice of the data, and then updates, one after
 // another: `ends` has the last update of a slice if updates replace it, else the first one, from which `next` leads to others.
-#include "index.cuh"
+#include "walk.cuh"
 
 /// An update that is none.
 #define NONE 0xffffffffu
@@ -10,25 +10,22 @@ struct Updates {
   unsigned count;
   /// Indices of an update; of 8 bytes or of 4.
   unsigned axes, wide;
-  /// Axes of the tensor of updates whose coordinates are those of the slice.
-  unsigned rank;
 };
 
-/// The slice that an update goes to; NONE if an index is out of range.
+/// The slice that an update goes to; NONE if an index is out of range. `own` tells what the update's own coordinates
+/// contribute.
 __device__ inline unsigned slice_of(unsigned update, const void *indices, const Updates &updates, const Dims &indexed,
-                                    const Dims &steps, const Extents &extents, const Dims &strides) {
-  unsigned slice = 0, rest = update;
+                                    const Dims &steps, const Walk<1> &own) {
+  unsigned slice[1];
+  own.locate(update, slice);
 #pragma unroll 1
   for (unsigned i = 0; i < updates.axes; ++i) {
     unsigned n = indexed.n[i], here = index_at(indices, update * updates.axes + i, updates.wide, n);
     if (here == n)
       return NONE;
-    slice += here * steps.n[i];
+    slice[0] += here * steps.n[i];
   }
-#pragma unroll 1
-  for (unsigned axis = updates.rank; axis-- > 0;)
-    slice += split(rest, extents.n[axis]) * strides.n[axis];
-  return slice;
+  return slice[0];
 }
 
 KERNEL scatter_clear(unsigned *ends, unsigned slices) {
@@ -39,11 +36,11 @@ KERNEL scatter_clear(unsigned *ends, unsigned slices) {
 
 /// Finds where updates go, and the first or, if `last`, the last update of each slice.
 KERNEL scatter_places(const void *indices, unsigned *places, unsigned *ends, unsigned last, Updates updates,
-                      TABLE(Dims) indexed, TABLE(Dims) steps, TABLE(Extents) extents, TABLE(Dims) strides) {
+                      UNIFORM Dims indexed, UNIFORM Dims steps, UNIFORM Walk<1> own) {
   unsigned update = thread_index();
   if (update >= updates.count)
     return;
-  unsigned slice = slice_of(update, indices, updates, indexed, steps, extents, strides);
+  unsigned slice = slice_of(update, indices, updates, indexed, steps, own);
   places[update] = slice;
   if (slice == NONE)
     return;
@@ -70,7 +67,8 @@ KERNEL scatter_next(const unsigned *places, unsigned *next, unsigned count, Divi
   next[update] = left > 0 ? other : NONE;
 }
 
-template <class W> __device__ void replace(const W *x, const W *updates, W *y, const unsigned *ends, unsigned words, Divisor len) {
+template <class W>
+__device__ void replace(const W *x, const W *updates, W *y, const unsigned *ends, unsigned words, Divisor len) {
   unsigned index = thread_index(), slice = index;
   if (index >= words)
     return;
@@ -78,9 +76,9 @@ template <class W> __device__ void replace(const W *x, const W *updates, W *y, c
   y[index] = update == NONE ? x[index] : updates[update * len.value + within];
 }
 
-#define REPLACE_KERNEL(W, suffix)                                                                                               \
-  KERNEL scatter_replace_##suffix(const W *x, const W *updates, W *y, const unsigned *ends, unsigned words, Divisor len) {      \
-    replace(x, updates, y, ends, words, len);                                                                                   \
+#define REPLACE_KERNEL(W, suffix)                                                                                              \
+  KERNEL scatter_replace_##suffix(const W *x, const W *updates, W *y, const unsigned *ends, unsigned words, Divisor len) {     \
+    replace(x, updates, y, ends, words, len);                                                                                  \
   }
 WIDE_WORDS(REPLACE_KERNEL)
 
@@ -127,10 +125,10 @@ __device__ void reduce(const T *x, const T *updates, T *y, const unsigned *ends,
   y[index] = element;
 }
 
-#define REDUCE_KERNEL(T, suffix)                                                                                                \
-  KERNEL scatter_reduce_##suffix(const T *x, const T *updates, T *y, const unsigned *ends, const unsigned *next,                \
-                                 unsigned count, unsigned reduction, Divisor len) {                                             \
-    reduce(x, updates, y, ends, next, count, reduction, len);                                                                   \
+#define REDUCE_KERNEL(T, suffix)                                                                                               \
+  KERNEL scatter_reduce_##suffix(const T *x, const T *updates, T *y, const unsigned *ends, const unsigned *next,               \
+                                 unsigned count, unsigned reduction, Divisor len) {                                            \
+    reduce(x, updates, y, ends, next, count, reduction, len);                                                                  \
   }
 FLOATS(REDUCE_KERNEL)
 REDUCE_KERNEL(double, f64)

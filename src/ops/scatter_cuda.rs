@@ -4,7 +4,7 @@
 use super::scatter::Reduction;
 use super::strided_cuda::words;
 use super::{CudaKernel, PrepareCuda};
-use crate::cuda::{Launch, Module, blocks, dims, divisor, divisors};
+use crate::cuda::{Launch, Module, dims, divisor, walk};
 use crate::error::Result;
 use crate::tensor::DType;
 
@@ -29,8 +29,7 @@ pub struct Updates {
 impl Updates {
     /// The kernel; data, indices and updates are its inputs.
     pub fn kernel(&self, cx: &PrepareCuda<'_>, reduction: Reduction) -> Result<Option<CudaKernel>> {
-        let function = cx.function(&MODULE, "scatter_clear")?;
-        let clear = Launch::new(function, [blocks(self.slices), 1, 1]);
+        let clear = cx.threads(&MODULE, "scatter_clear", self.slices)?;
         let mut launches = vec![self.ends(clear).value(self.slices as u32).build()?, self.find(cx, reduction)?];
         if reduction == Reduction::Replace {
             launches.push(self.replace(cx)?);
@@ -43,27 +42,28 @@ impl Updates {
 
     /// The place of each update, and the first or last one of each slice.
     fn find(&self, cx: &PrepareCuda<'_>, reduction: Reduction) -> Result<CudaKernel> {
-        let function = cx.function(&MODULE, "scatter_places")?;
-        let launch = Launch::new(function, [blocks(self.count), 1, 1]).input(1);
+        let launch = cx.threads(&MODULE, "scatter_places", self.count)?.input(1);
         let launch = self.ends(self.places(launch)).value(u32::from(reduction == Reduction::Replace));
         let wide = u32::from(cx.input(1).info.dtype == DType::I64);
-        let launch = launch.value([self.count as u32, self.indexed.len() as u32, wide, self.axes.len() as u32]);
+        let launch = launch.value([self.count as u32, self.indexed.len() as u32, wide]);
         let (first, second) = (|pair: &(usize, usize)| pair.0, |pair: &(usize, usize)| pair.1);
         let launch = launch.value(dims(self.indexed.iter().map(first))).value(dims(self.indexed.iter().map(second)));
-        launch.value(divisors(self.axes.iter().map(first))).value(dims(self.axes.iter().map(second))).build()
+        launch.structure(&walk(self.axes.iter().map(|&(extent, slices)| (extent, [slices])))).build()
     }
 
     /// From each update the next one of its slice.
     fn link(&self, cx: &PrepareCuda<'_>) -> Result<CudaKernel> {
-        let function = cx.function(&MODULE, "scatter_next")?;
-        let launch = self.next(self.places(Launch::new(function, [blocks(self.count), 1, 1])));
+        let launch = self.next(self.places(cx.threads(&MODULE, "scatter_next", self.count)?));
         launch.value(self.count as u32).value(divisor(self.lines.0)).value(divisor(self.lines.1)).build()
     }
 
     fn replace(&self, cx: &PrepareCuda<'_>) -> Result<CudaKernel> {
         let (word, len) = words(cx.outputs[0].dtype.size(), self.len, []);
-        let function = cx.function(&MODULE, &format!("scatter_replace_b{}", 8 * word))?;
-        let launch = Launch::new(function, [blocks(self.slices * len), 1, 1]).input(0).input(2).output(0);
+        let launch = cx
+            .threads(&MODULE, &format!("scatter_replace_b{}", 8 * word), self.slices * len)?
+            .input(0)
+            .input(2)
+            .output(0);
         self.ends(launch).value((self.slices * len) as u32).value(divisor(len)).build()
     }
 
@@ -73,8 +73,7 @@ impl Updates {
             dtype => (dtype, reduction),
         };
         let count = self.slices * self.len;
-        let function = cx.function(&MODULE, &format!("scatter_reduce_{dtype}"))?;
-        let launch = Launch::new(function, [blocks(count), 1, 1]).input(0).input(2).output(0);
+        let launch = cx.threads(&MODULE, &format!("scatter_reduce_{dtype}"), count)?.input(0).input(2).output(0);
         let launch = self.next(self.ends(launch)).value(count as u32);
         launch.value(reduction as u32).value(divisor(self.len)).build()
     }

@@ -2,7 +2,7 @@
 
 use super::strided::Strided;
 use super::{CudaKernel, PrepareCuda};
-use crate::cuda::{Launch, Module, blocks, dims, divisors};
+use crate::cuda::{Launch, Module, divisor, walk};
 use crate::error::Result;
 
 static MODULE: Module = crate::cuda_module!("strided");
@@ -125,9 +125,12 @@ impl Copy {
 
     fn plain(&self, cx: &PrepareCuda<'_>, (input, output): (usize, usize)) -> Result<CudaKernel> {
         let count: usize = self.axes.iter().map(|a| a.extent).product();
-        let function = cx.function(&MODULE, &format!("strided_b{}", 8 * self.size))?;
-        let launch = Launch::new(function, [blocks(count), 1, 1]).input(input).output(output).value(count as u32);
-        self.places(launch, &self.axes, []).build()
+        let launch = cx
+            .threads(&MODULE, &format!("strided_b{}", 8 * self.size), count)?
+            .input(input)
+            .output(output)
+            .value(count as u32);
+        self.places(launch, &self.axes).build()
     }
 
     fn transposed(
@@ -142,17 +145,16 @@ impl Copy {
         let others: Vec<Axis> = others.map(|(_, axis)| *axis).collect();
         let squares = [down.extent.div_ceil(SIDE), along.extent.div_ceil(SIDE)];
         let count = others.iter().map(|a| a.extent).chain(squares).product::<usize>();
-        let function = cx.function(&MODULE, &format!("transposed_b{}", 8 * self.size))?;
-        let launch = Launch::new(function, [count as u32, 1, 1]).input(input).output(output);
-        let matrix = dims([down.extent, along.extent, down.to as usize, along.from as usize]);
-        self.places(launch, &others, squares).value(matrix).build()
+        let launch = cx.grid(&MODULE, &format!("strided_transposed_b{}", 8 * self.size), [count, 1, 1])?;
+        let matrix = [down.extent, along.extent, along.from as usize, down.to as usize].map(|n| n as u32);
+        let launch = self.places(launch.input(input).output(output), &others);
+        launch.structure(&[squares.map(divisor).as_flattened(), &matrix].concat()).build()
     }
 
-    /// The parameters that say where elements are: along `axes`, with further extents inside of them.
-    fn places<const N: usize>(&self, launch: Launch, axes: &[Axis], inside: [usize; N]) -> Launch {
-        let extents = divisors(axes.iter().map(|a| a.extent).chain(inside));
-        let launch = launch.value([axes.len() as u32, self.from as u32, self.to as u32]).value(extents);
-        launch.value(dims(axes.iter().map(|a| a.from as usize))).value(dims(axes.iter().map(|a| a.to as usize)))
+    /// Adds the parameters that say where elements are: where they begin, and how they go on along `axes`.
+    fn places(&self, launch: Launch, axes: &[Axis]) -> Launch {
+        let axis = |a: &Axis| (a.extent, [a.from as usize, a.to as usize]);
+        launch.value([self.from as u32, self.to as u32]).structure(&walk(axes.iter().map(axis)))
     }
 }
 

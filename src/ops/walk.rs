@@ -86,15 +86,10 @@ impl<const N: usize> Walk<N> {
         self.dims.len()
     }
 
-    /// Adds the walk to a launch, as kernels take it: rank, Dims and Strides of `walk.cuh`.
+    /// The walk as kernels take it: Walk of `walk.cuh`.
     #[cfg(feature = "cuda")]
-    pub fn give(&self, launch: crate::cuda::Launch) -> crate::cuda::Launch {
-        let (mut extents, mut strides) = ([1u32; MAX_RANK], [[0u32; MAX_RANK]; N]);
-        for (d, &extent) in self.dims.iter().enumerate() {
-            extents[d] = extent as u32;
-            (0..N).for_each(|n| strides[n][d] = self.strides[d][n] as u32);
-        }
-        launch.value(self.dims.len() as u32).value(extents).value(strides)
+    pub fn words(&self) -> Vec<u32> {
+        crate::cuda::walk(self.dims.iter().copied().zip(self.strides))
     }
 
     /// Takes the innermost dimension away and returns its extent and strides; what remains walks its first elements.

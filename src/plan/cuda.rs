@@ -1,17 +1,17 @@
 //! Which steps run on a GPU, and the copies between its memory and the host's that follow from that.
 //!
-//! A node runs on the GPU if its operator has a kernel for its operands there. What is computed from integers alone that are in
-//! the host's memory stays there: such nodes work out shapes and positions. A value is copied when the first step needs it
-//! where it is not, and then is in both memories until the segment ends; what outlives the segment goes to the host's.
+//! A node runs on the GPU if its operator has a kernel for its operands there. What the host needs stays with it if it can be
+//! computed from integers alone that are in its memory: shapes, conditions, small outputs. A value is copied when the first step
+//! needs it where it is not, and then is in both memories until the segment ends; what outlives the segment goes to the host's.
 
 use super::memory::Block;
-use super::resolve::{Draft, Resolver};
+use super::resolve::{Draft, Resolver, is_small};
 use super::{End, Known, Location, Place, Precision, Step, Work};
 use crate::cuda::Weights;
 use crate::error::{Error, Result};
-use crate::graph::{Node, ValueId};
+use crate::graph::{Graph, Node, NodeKind, ValueId};
 use crate::ops::{Cast, CudaKernel, Op, Operand, Prepare, PrepareCuda, TensorInfo};
-use crate::tensor::{Buffer, DType, Layout, TensorType, View};
+use crate::tensor::{Buffer, DType, Dim, Layout, TensorType, View};
 
 /// A GPU as plans see it.
 pub struct Cuda {
@@ -81,17 +81,18 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Whether a node has nothing to do with the GPU: all its inputs are constants, or all its operands are integers that are
-    /// in the host's memory.
+    /// Whether a node has nothing to do with the GPU: it is computed now, from constants, or for the host, from integers that are
+    /// in its memory.
     fn belongs_to_host(&self, draft: &Draft, node: &Node, outputs: &[TensorInfo]) -> Result<bool> {
         let mut constant = true;
-        let mut integers = outputs.iter().all(|info| !info.dtype.is_float());
+        let mut here = true;
         for id in node.inputs.iter().flatten() {
-            let state = draft.known(*id)?;
-            constant &= matches!(state.place, Place::Constant(_));
-            integers &= !state.ty.dtype.is_float() && !state.place.is_device();
+            let place = &draft.known(*id)?.place;
+            constant &= matches!(place, Place::Constant(_));
+            here &= !place.is_device();
         }
-        Ok(constant || integers)
+        let needed = |id: &ValueId| draft.for_host[id.0 as usize];
+        Ok(constant && is_small(outputs) || here && is_of_integers(self.graph, node) && node.outputs.iter().any(needed))
     }
 
     /// The kernel of a node whose f32 operands are of type `float` on the GPU.
@@ -258,6 +259,32 @@ impl Resolver<'_> {
         draft.device_step(node, Work::Move, vec![Some(from)], vec![to.clone()]);
         Ok(to)
     }
+}
+
+/// Which values something on the host is computed from by way of integers alone: outputs of the graph, and what control flow and
+/// nodes whose shapes depend on data read.
+pub(super) fn for_host(graph: &Graph) -> Vec<bool> {
+    let mut needed = vec![false; graph.values.len()];
+    graph.outputs.iter().for_each(|id| needed[id.0 as usize] = true);
+    for node in graph.nodes.iter().rev() {
+        let of_integers = is_of_integers(graph, node) && node.outputs.iter().any(|id| needed[id.0 as usize]);
+        if of_integers || is_dynamic(graph, node) {
+            node.inputs.iter().flatten().for_each(|id| needed[id.0 as usize] = true);
+        }
+    }
+    needed
+}
+
+/// Whether all operands of a node are integers or booleans.
+fn is_of_integers(graph: &Graph, node: &Node) -> bool {
+    let mut operands = node.inputs.iter().flatten().chain(&node.outputs);
+    operands.all(|&id| !graph.value(id).ty.dtype.is_float())
+}
+
+/// Whether a node is control flow, or has extents that no shapes tell.
+fn is_dynamic(graph: &Graph, node: &Node) -> bool {
+    let unknown = |&id: &ValueId| graph.value(id).ty.shape.iter().any(Dim::is_unknown);
+    !matches!(node.kind, NodeKind::Op(_)) || node.outputs.iter().any(unknown)
 }
 
 /// The type of an operand on the GPU, with `float` in the place of f32.

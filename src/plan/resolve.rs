@@ -46,6 +46,9 @@ pub(super) struct Draft {
     pub(super) uses: Vec<usize>,
     /// See [`Segment::resident`].
     pub(super) resident: Box<[bool]>,
+    /// Which values the host needs; of a run on a GPU.
+    #[cfg(feature = "cuda")]
+    pub(super) for_host: Vec<bool>,
 }
 
 impl Resolver<'_> {
@@ -89,8 +92,17 @@ impl Resolver<'_> {
     fn resolve(&self, states: Vec<Option<Known>>, first: usize, resident: &[bool]) -> Result<Segment> {
         let uses = self.graph.use_counts();
         let (steps, blocks, device_blocks) = (vec![], vec![], vec![]);
-        let resident = resident.into();
-        let mut draft = Draft { states, steps, blocks, device_blocks, staging_bytes: 0, uses, resident };
+        let mut draft = Draft {
+            states,
+            steps,
+            blocks,
+            device_blocks,
+            staging_bytes: 0,
+            uses,
+            resident: resident.into(),
+            #[cfg(feature = "cuda")]
+            for_host: self.cuda.map_or_else(Vec::new, |_| super::cuda::for_host(self.graph)),
+        };
         for (i, node) in self.graph.nodes.iter().enumerate().skip(first) {
             let end = self.node(&mut draft, i).map_err(|e| e.at_node(&node.name, node.kind.name()))?;
             if let Some(end) = end {
@@ -173,9 +185,7 @@ impl Resolver<'_> {
                 (op.prepare_cpu(&cx)?, None)
             }
         };
-        let small =
-            infos.iter().try_fold(0, |n: usize, i| Some(n + i.byte_len().ok()?)).is_some_and(|n| n <= FOLD_BYTES);
-        if small && inputs.iter().flatten().all(|l| matches!(l.place, Place::Constant(_))) {
+        if is_small(infos) && inputs.iter().flatten().all(|l| matches!(l.place, Place::Constant(_))) {
             for ((&id, ty), tensor) in node.outputs.iter().zip(types).zip(evaluate(&*kernel, &inputs, infos)?) {
                 draft.set(id, if ty.value.is_some() { ty.clone() } else { tensor.ty() }, Place::Constant(tensor.data));
             }
@@ -301,6 +311,12 @@ impl Resolver<'_> {
         }
         Ok(outputs)
     }
+}
+
+/// Whether results are computed while resolving if all inputs are known.
+pub(super) fn is_small(results: &[TensorInfo]) -> bool {
+    let bytes = results.iter().try_fold(0, |n: usize, info| Some(n + info.byte_len().ok()?));
+    bytes.is_some_and(|n| n <= FOLD_BYTES)
 }
 
 /// Where the blocks of a draft are.

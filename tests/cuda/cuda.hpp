@@ -145,6 +145,7 @@ CUDA_API CUresult cuStreamGetCtx(CUstream stream, CUcontext *context);
 CUDA_API CUresult cuStreamBeginCapture_v2(CUstream stream, int mode);
 CUDA_API CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph);
 CUDA_API CUresult cuStreamIsCapturing(CUstream stream, int *status);
+CUDA_API CUresult cuThreadExchangeStreamCaptureMode(int *mode);
 CUDA_API CUresult cuLaunchHostFunc(CUstream stream, CUhostFn function, void *data);
 
 CUDA_API CUresult cuEventCreate(CUevent *event, unsigned flags);

@@ -53,6 +53,9 @@ Capture end(const std::shared_ptr<Capture> &capture) {
   return taken;
 }
 
+/// Which captures mind the calls of this thread.
+thread_local int interaction = CU_STREAM_CAPTURE_MODE_GLOBAL;
+
 } // namespace
 
 namespace standin {
@@ -75,8 +78,10 @@ void need_no_capture(const StreamPtr &stream) {
 void need_no_unsafe_capture() {
   bool found = false;
   for (auto &capture : driver().captures) {
+    // Unless capture or caller is relaxed, a capture minds calls of its own thread; if both are global, of any.
     bool own = capture->thread == std::this_thread::get_id();
-    if (capture->mode == CU_STREAM_CAPTURE_MODE_GLOBAL || (own && capture->mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))
+    int most = own ? CU_STREAM_CAPTURE_MODE_THREAD_LOCAL : CU_STREAM_CAPTURE_MODE_GLOBAL;
+    if (capture->mode <= most && interaction <= most)
       found = capture->invalid = true;
   }
   need(!found, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
@@ -117,6 +122,13 @@ CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph) {
     Capture taken = end(capture);
     need(!taken.invalid, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
     *graph = driver().graphs.add(std::make_shared<CUgraph_st>(CUgraph_st{Order(taken).commands}));
+  });
+}
+
+CUresult cuThreadExchangeStreamCaptureMode(int *mode) {
+  return in_driver(__func__, [&] {
+    need(mode && *mode >= CU_STREAM_CAPTURE_MODE_GLOBAL && *mode <= CU_STREAM_CAPTURE_MODE_RELAXED);
+    std::swap(interaction, *mode);
   });
 }
 

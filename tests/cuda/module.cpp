@@ -71,6 +71,7 @@ const Kernel *compiled(const PtxEntry &entry) {
 }
 
 void load(CUctx_st &context, CUmodule *result, const void *image, unsigned count, int *options, void **values) {
+  need_no_unsafe_capture();
   need(result && image && (count == 0 || (options && values)));
   Ptx ptx((const char *)image);
   std::string log;

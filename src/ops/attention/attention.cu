@@ -1,8 +1,9 @@
 // Attention; see mod.rs. Blocks of queries go over blocks of keys with a running maximum and sum (Milakov and Gimelshein, arXiv
-// 1805.02867; Dao et al., arXiv 2205.14135): attention_tiles for many queries, as products of tiles; attention_rows for a few, a
-// block for each and for each range of its keys, which attention_merge brings together.
-#include "any.cuh"
+// 1805.02867; Dao et al., arXiv 2205.14135): attention_tiles for many queries, as products of tiles; attention_rows for a few,
+// a block for each and for each range of its keys, which attention_merge brings together.
 #include "index.cuh"
+#include "number.cuh"
+#include "vector.cuh"
 
 /// Distances between neighbouring rows of a tensor of [batch, heads, sequence, size] rows, in elements.
 struct Strides {
@@ -53,7 +54,7 @@ __device__ inline Range visible(const Problem &p, unsigned query, const long lon
   return Range{min(max(position - p.left, 0), end), end};
 }
 
-__attribute__((noinline)) __device__ float cap(float score, float most) { return tanhf(score / most) * most; }
+__noinline__ __device__ float cap(float score, float most) { return tanhf(score / most) * most; }
 
 __device__ inline float capped(const Problem &p, float product) {
   float score = product * p.scale;
@@ -66,7 +67,7 @@ __device__ inline float masked(const Problem &p, float score, const void *mask, 
     return score;
   if (p.mask == BOOL_MASK)
     return ((const unsigned char *)mask)[at] ? score : -INFINITY;
-  float added = float_at(mask, at, p.type);
+  float added = load_single(mask, at, p.type);
   return added == -INFINITY ? added : score + added;
 }
 
@@ -82,13 +83,13 @@ struct Larger {
 };
 
 /// Up to four elements from `first` on, then zeros.
-__attribute__((noinline)) __device__ float4 ragged_at(const void *x, unsigned first, unsigned count, unsigned type) {
+__noinline__ __device__ float4 ragged_at(const void *x, unsigned first, unsigned count, unsigned type) {
   float4 out = {0.0f, 0.0f, 0.0f, 0.0f};
   float *to = &out.x;
 #pragma unroll
   for (unsigned i = 0; i < 4; ++i)
     if (i < count)
-      to[i] = float_at(x, first + i, type);
+      to[i] = load_single(x, first + i, type);
   return out;
 }
 
@@ -99,17 +100,18 @@ __device__ inline float4 quad_at(const void *x, unsigned row, unsigned at, unsig
   unsigned first = row + at, type = p.type;
   if (!p.quads)
     return ragged_at(x, first, size - at, type);
-  if (type == TYPE_F32)
-    return ((const float4 *)x)[first / 4];
-  ushort4 bits = ((const ushort4 *)x)[first / 4];
-  if (type == TYPE_F16)
-    return float4{to_float(f16{bits.x}), to_float(f16{bits.y}), to_float(f16{bits.z}), to_float(f16{bits.w})};
-  return float4{to_float(bf16{bits.x}), to_float(bf16{bits.y}), to_float(bf16{bits.z}), to_float(bf16{bits.w})};
+  float quad[4];
+  if (type == F32)
+    load_vector((const float *)x + first, quad);
+  else if (type == F16)
+    load_vector((const f16 *)x + first, quad);
+  else
+    load_vector((const bf16 *)x + first, quad);
+  return float4{quad[0], quad[1], quad[2], quad[3]};
 }
 
 /// As quad_at, where a call costs little beside waiting for memory.
-__attribute__((noinline)) __device__ float4 quad_by_call(const void *x, unsigned row, unsigned at, unsigned size,
-                                                         const Problem &p) {
+__noinline__ __device__ float4 quad_by_call(const void *x, unsigned row, unsigned at, unsigned size, const Problem &p) {
   return quad_at(x, row, at, size, p);
 }
 
@@ -122,7 +124,8 @@ struct Join {
 };
 
 template <class W>
-__device__ void join(const W *past_key, const W *past_value, const W *new_key, const W *new_value, W *key, W *value, const Join &j) {
+__device__ void join(const W *past_key, const W *past_value, const W *new_key, const W *new_value, W *key, W *value,
+                     const Join &j) {
   unsigned which = blockIdx.y, index = thread_index(), head = index;
   if (index >= j.words[which])
     return;
@@ -139,10 +142,10 @@ __device__ void join(const W *past_key, const W *past_value, const W *new_key, c
   (which ? value : key)[index] = word;
 }
 
-#define JOIN_KERNEL(W, suffix)                                                                                                  \
-  KERNEL attention_join_##suffix(const W *past_key, const W *past_value, const W *new_key, const W *new_value, W *key,          \
-                                 W *value, TABLE(Join) how) {                                                                   \
-    join(past_key, past_value, new_key, new_value, key, value, how);                                                            \
+#define JOIN_KERNEL(W, suffix)                                                                                                 \
+  KERNEL attention_join_##suffix(const W *past_key, const W *past_value, const W *new_key, const W *new_value, W *key,         \
+                                 W *value, UNIFORM Join how) {                                                                 \
+    join(past_key, past_value, new_key, new_value, key, value, how);                                                           \
   }
 JOIN_KERNEL(unsigned short, b16)
 JOIN_KERNEL(unsigned, b32)
@@ -206,8 +209,8 @@ struct Rows {
 };
 
 /// Loads queries and keys from element `from` on, turned, queries first; those that do not exist become zeros.
-__attribute__((noinline)) __device__ void load_turned(float (*to)[ROW], const Rows &rows, const Operands &operands, unsigned keys, int count,
-                                   unsigned from, const Problem &p) {
+__noinline__ __device__ void load_turned(float (*to)[ROW], const Rows &rows, const Operands &operands, unsigned keys, int count,
+                                         unsigned from, const Problem &p) {
   unsigned at = threadIdx.x % (DEPTH / 4) * 4;
 #pragma unroll 1
   for (unsigned i = threadIdx.x / (DEPTH / 4); i < 2 * TILE; i += THREADS / (DEPTH / 4)) {
@@ -225,8 +228,8 @@ __attribute__((noinline)) __device__ void load_turned(float (*to)[ROW], const Ro
 }
 
 /// Loads columns of values from `from` on; values that do not exist become zeros.
-__attribute__((noinline)) __device__ void load_values(float (*to)[ROW], const void *values, unsigned first, int count,
-                                                      unsigned from, const Problem &p) {
+__noinline__ __device__ void load_values(float (*to)[ROW], const void *values, unsigned first, int count, unsigned from,
+                                         const Problem &p) {
   unsigned at = threadIdx.x % (TILE / 4) * 4;
 #pragma unroll 1
   for (unsigned i = threadIdx.x / (TILE / 4); i < TILE; i += THREADS / (TILE / 4)) {
@@ -245,7 +248,8 @@ struct Row {
 };
 
 /// Turns the scores of a tile, columns of which are queries, into weights, and tells what earlier ones become.
-__attribute__((noinline)) __device__ void weigh(float (*scores)[ROW], Rows &rows, Row &row, int key, const Operands &operands, const Problem &p) {
+__noinline__ __device__ void weigh(float (*scores)[ROW], Rows &rows, Row &row, int key, const Operands &operands,
+                                   const Problem &p) {
   unsigned column = threadIdx.x / 4;
   float largest = row.top;
 #pragma unroll 1
@@ -272,16 +276,17 @@ __attribute__((noinline)) __device__ void weigh(float (*scores)[ROW], Rows &rows
     rows.share[column] = share;
 }
 
-/// Writes a tile of the output from column `column` on: sums divided by those of weights. A query that sees nothing gives zeros.
-__attribute__((noinline)) __device__ void store(void *y, const Block &block, const float (*sums)[ROW], const float *totals, unsigned column,
-                             const Problem &p) {
+/// Writes a tile of the output from column `column` on: sums divided by those of weights. A query that sees nothing gives
+/// zeros.
+__noinline__ __device__ void store(void *y, const Block &block, const float (*sums)[ROW], const float *totals, unsigned column,
+                                   const Problem &p) {
 #pragma unroll 1
   for (unsigned i = threadIdx.x; i < TILE * TILE; i += THREADS) {
     unsigned row = i / TILE, at = column + i % TILE, head, query;
     float total = totals[row];
     if (locate(p, block, row, head, query) && at < p.value_size) {
       unsigned to = block.image * p.y.batch + head * p.y.head + query * p.y.row + at;
-      set_float(y, to, total == 0.0f ? 0.0f : sums[row][i % TILE] / total, p.type);
+      store_single(y, to, p.type, total == 0.0f ? 0.0f : sums[row][i % TILE] / total);
     }
   }
 }
@@ -352,10 +357,10 @@ template <int COLUMNS> __device__ void tiles(const Operands &operands, void *y, 
   }
 }
 
-#define TILES_KERNEL(COLUMNS)                                                                                                   \
-  KERNEL attention_tiles##COLUMNS(const void *q, const void *k, const void *v, const void *mask, const long long *lengths,      \
-                                  void *y, TABLE(Problem) problem, Blocks blocks) {                                             \
-    tiles<COLUMNS>(Operands{q, k, v, mask, lengths}, y, problem, blocks);                                                       \
+#define TILES_KERNEL(COLUMNS)                                                                                                  \
+  KERNEL attention_tiles##COLUMNS(const void *q, const void *k, const void *v, const void *mask, const long long *lengths,     \
+                                  void *y, UNIFORM Problem problem, Blocks blocks) {                                           \
+    tiles<COLUMNS>(Operands{q, k, v, mask, lengths}, y, problem, blocks);                                                      \
   }
 TILES_KERNEL(1)
 TILES_KERNEL(2)
@@ -387,8 +392,8 @@ __device__ inline void load_query(float4 *to, const Query &q, const Problem &p, 
 }
 
 /// Products of a query with THREADS keys from `key` on, before `end`, into `scores`.
-__attribute__((noinline)) __device__ void row_products(float *scores, const float4 *query, const Query &q, int key, int end, const Problem &p,
-                                    const void *keys) {
+__noinline__ __device__ void row_products(float *scores, const float4 *query, const Query &q, int key, int end,
+                                          const Problem &p, const void *keys) {
   unsigned first = q.image * p.k.batch + p.group.divide(q.head) * p.k.head;
   __syncthreads(); // The query is written, and scores that were there are read.
 #pragma unroll 1
@@ -411,15 +416,15 @@ __attribute__((noinline)) __device__ void row_products(float *scores, const floa
   __syncthreads();
 }
 
-/// How many ranges the keys of a query are cut into, and keys of each. Of each range memory has its largest score, the sum of its
-/// weights, and the weighed values.
+/// How many ranges the keys of a query are cut into, and keys of each. Of each range memory has its largest score, the sum of
+/// its weights, and the weighed values.
 struct Parts {
   Divisor count;
   unsigned keys;
 };
 
 KERNEL attention_rows(const void *q, const void *k, const void *v, const void *mask, const long long *lengths, void *y,
-                      float *partial, TABLE(Problem) p, Parts parts) {
+                      float *partial, UNIFORM Problem p, Parts parts) {
   __shared__ float4 queries[SIZE / 4], folded[THREADS];
   __shared__ float scores[THREADS];
   unsigned row = blockIdx.x, part = split(row, parts.count);
@@ -466,7 +471,7 @@ KERNEL attention_rows(const void *q, const void *k, const void *v, const void *m
     for (unsigned j = 0; j < apart; ++j)
       value += ((const float *)&folded[j * columns])[i];
     if (parts.count.value == 1)
-      set_float(y, to + i, total == 0.0f ? 0.0f : value / total, p.type);
+      store_single(y, to + i, p.type, total == 0.0f ? 0.0f : value / total);
     else
       partial[2 + i] = value;
   }
@@ -477,7 +482,7 @@ KERNEL attention_rows(const void *q, const void *k, const void *v, const void *m
 }
 
 /// One block brings the parts of a query together.
-KERNEL attention_merge(const float *partial, void *y, TABLE(Problem) p, Parts parts) {
+KERNEL attention_merge(const float *partial, void *y, UNIFORM Problem p, Parts parts) {
   unsigned image = blockIdx.x, len = p.value_size + 2, count = parts.count.value;
   partial += image * count * len;
   unsigned index = split(image, p.queries), head = split(image, p.heads);
@@ -495,12 +500,12 @@ KERNEL attention_merge(const float *partial, void *y, TABLE(Problem) p, Parts pa
       total += partial[i * len + 1] * share;
       sum += partial[i * len + 2 + c] * share;
     }
-    set_float(y, to + c, total == 0.0f ? 0.0f : sum / total, p.type);
+    store_single(y, to + c, p.type, total == 0.0f ? 0.0f : sum / total);
   }
 }
 
 /// One block writes the scores of a query at a stage.
-KERNEL attention_scores(const void *q, const void *k, const void *mask, const long long *lengths, void *y, TABLE(Problem) p,
+KERNEL attention_scores(const void *q, const void *k, const void *mask, const long long *lengths, void *y, UNIFORM Problem p,
                         unsigned stage) {
   __shared__ float4 queries[SIZE / 4];
   __shared__ float scores[THREADS];
@@ -525,7 +530,7 @@ KERNEL attention_scores(const void *q, const void *k, const void *mask, const lo
       } else if (here < p.keys) {
         if (stage == WEIGHTS)
           score = total == 0.0f ? 0.0f : weight_of(score, top) / total;
-        set_float(y, blockIdx.x * p.keys + here, score, p.type);
+        store_single(y, blockIdx.x * p.keys + here, p.type, score);
       }
     }
     if (pass == 0)

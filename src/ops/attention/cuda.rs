@@ -3,8 +3,9 @@
 
 use super::shape::{Problem, Strides};
 use super::{Attention, Scores};
-use crate::cuda::{Function, Launch, Module, blocks, divisor};
+use crate::cuda::{Launch, Module, blocks, divisor};
 use crate::error::Result;
+use crate::ops::cuda::{BUSY, is_single};
 use crate::ops::strided_cuda::words;
 use crate::ops::{CudaKernel, PrepareCuda};
 use crate::tensor::DType;
@@ -19,8 +20,6 @@ const FEW: usize = 16;
 const SIZE: usize = 1024;
 /// Keys that a block takes at a time where it has one query.
 const KEYS: usize = 256;
-/// Blocks that keep a GPU busy.
-const BUSY: usize = 512;
 /// Positions further away than this are as good as it.
 const FAR: usize = 1 << 29;
 
@@ -47,9 +46,10 @@ struct Layer<'a> {
 /// The kernel for f32, f16 and bf16.
 pub fn prepare(op: &Attention, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
     let problem = Problem::new(op, cx);
-    let scores = op.scores.filter(|_| cx.outputs.len() > 3);
+    let has = |output: usize| cx.outputs.get(output).is_some_and(|info| info.numel() > 0);
+    let scores = op.scores.filter(|_| has(3));
     let many = problem.size.max(problem.value_size) > SIZE;
-    if cx.outputs[0].dtype == DType::F64 || many && scores.is_some() || problem.keys + problem.queries >= FAR {
+    if !is_single(cx.outputs[0].dtype) || many && scores.is_some() || problem.keys + problem.queries >= FAR {
         return Ok(None);
     }
     let layer = Layer::new(cx, problem);
@@ -57,9 +57,9 @@ pub fn prepare(op: &Attention, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel
     if layer.is_joined() {
         kernels.push(layer.join()?);
     }
-    if problem.group() * problem.queries <= FEW && !many {
+    if has(0) && problem.group() * problem.queries <= FEW && !many {
         layer.rows(&mut kernels)?;
-    } else {
+    } else if has(0) {
         kernels.push(layer.tiles()?);
     }
     if let Some(stage) = scores {
@@ -97,10 +97,6 @@ impl<'a> Layer<'a> {
         !matches!(self.places[0], Place::Input(_))
     }
 
-    fn function(&self, name: &str) -> Result<Function> {
-        self.cx.function(&MODULE, name)
-    }
-
     fn place(&self, launch: Launch, which: usize) -> Launch {
         match self.places[which] {
             Place::Input(input) => launch.input(input),
@@ -116,8 +112,8 @@ impl<'a> Layer<'a> {
         let (word, len) = words(element, size, [value_size]);
         let lens = [len, value_size * element / word];
         let counts = lens.map(|len| batch * kv_heads * keys * len);
-        let function = self.function(&format!("attention_join_b{}", 8 * word))?;
-        let launch = Launch::new(function, [blocks(counts[0].max(counts[1])), 2, 1]);
+        let grid = [blocks(counts[0].max(counts[1])) as usize, 2, 1];
+        let launch = self.cx.grid(&MODULE, &format!("attention_join_b{}", 8 * word), grid)?;
         let launch = launch.input(4).input(5).input(1).input(2);
         let launch = self.place(self.place(launch, 0), 1);
         let new = lens.map(|len| numbers(self.problem.strides(kv_heads, keys - past, len)));
@@ -130,7 +126,7 @@ impl<'a> Layer<'a> {
             &new[0],
             &new[1],
         ];
-        launch.value(array::<21>(&parameters)).build()
+        launch.structure(&parameters.concat()).build()
     }
 
     /// Tiles of the queries that share keys.
@@ -139,38 +135,38 @@ impl<'a> Layer<'a> {
         let wide = p.value_size > TILE;
         let columns = p.value_size.div_ceil(if wide { 2 * TILE } else { TILE });
         let rows = (p.group() * p.queries).div_ceil(TILE);
-        let function = self.function(if wide { "attention_tiles2" } else { "attention_tiles1" })?;
-        let launch = Launch::new(function, [(p.batch * p.kv_heads * rows * columns) as u32, 1, 1]);
-        let launch = self.operands(launch).output(0).value(self.words());
+        let name = if wide { "attention_tiles2" } else { "attention_tiles1" };
+        let launch = self.cx.grid(&MODULE, name, [p.batch * p.kv_heads * rows * columns, 1, 1])?;
+        let launch = self.operands(launch).output(0).structure(&self.words());
         launch.value([divisor(columns), divisor(rows), divisor(p.kv_heads)]).build()
     }
 
     /// Blocks for each query, and one that brings them together where there are several.
     fn rows(&self, kernels: &mut Vec<CudaKernel>) -> Result<()> {
         let p = &self.problem;
-        let (rows, pieces) = (p.batch * p.heads * p.queries, p.keys.div_ceil(KEYS));
+        let (rows, pieces) = (p.batch * p.heads * p.queries, p.keys.div_ceil(KEYS).max(1));
         let each = pieces.div_ceil(BUSY.div_ceil(rows).min(pieces));
         let count = pieces.div_ceil(each);
         let bytes = if count == 1 { 0 } else { rows * count * (p.value_size + 2) * size_of::<f32>() };
         let [a, b, c] = divisor(count);
         let parts = [a, b, c, (each * KEYS) as u32];
-        let launch = self.operands(Launch::new(self.function("attention_rows")?, [(rows * count) as u32, 1, 1]));
+        let launch = self.operands(self.cx.grid(&MODULE, "attention_rows", [rows * count, 1, 1])?);
         let launch = launch.output(0).workspace(self.joined, bytes);
-        kernels.push(launch.value(self.words()).value(parts).build()?);
+        kernels.push(launch.structure(&self.words()).value(parts).build()?);
         if count > 1 {
             let threads = p.value_size.next_multiple_of(32).min(256) as u32;
-            let launch = Launch::new(self.function("attention_merge")?, [rows as u32, 1, 1]).block([threads, 1, 1]);
+            let launch = self.cx.grid(&MODULE, "attention_merge", [rows, 1, 1])?.block([threads, 1, 1]);
             let launch = launch.workspace(self.joined, bytes).output(0);
-            kernels.push(launch.value(self.words()).value(parts).build()?);
+            kernels.push(launch.structure(&self.words()).value(parts).build()?);
         }
         Ok(())
     }
 
     fn scores(&self, stage: Scores) -> Result<CudaKernel> {
         let p = &self.problem;
-        let launch = Launch::new(self.function("attention_scores")?, [(p.batch * p.heads * p.queries) as u32, 1, 1]);
+        let launch = self.cx.grid(&MODULE, "attention_scores", [p.batch * p.heads * p.queries, 1, 1])?;
         let launch = self.place(launch.input(0), 0).input(3).input(6).output(3);
-        launch.value(self.words()).value(stage as u32).build()
+        launch.structure(&self.words()).value(stage as u32).build()
     }
 
     /// Q, keys, values, mask and key lengths.
@@ -179,14 +175,14 @@ impl<'a> Layer<'a> {
     }
 
     /// Problem of `attention.cu`.
-    fn words(&self) -> [u32; 36] {
+    fn words(&self) -> Vec<u32> {
         let p = &self.problem;
         let quads = [p.size, p.value_size].iter().all(|n| n.is_multiple_of(4));
         let kind = |dtype: DType| if dtype == DType::Bool { 1 } else { 2 };
         let (mask, strides, keys) = p.mask.map_or((0, [0; 3], p.keys), |m| (kind(m.dtype), m.strides, m.keys));
         let [left, right] = p.windows.map(|w| w.unwrap_or(FAR).min(FAR) as u32);
         let right = if p.causal { 0 } else { right };
-        array(&[
+        [
             &divisor(p.heads)[..],
             &divisor(p.group()),
             &divisor(p.queries),
@@ -197,15 +193,11 @@ impl<'a> Layer<'a> {
             &numbers(p.strides(p.heads, p.queries, p.value_size)),
             &[mask, strides[0] as u32, strides[1] as u32, strides[2] as u32],
             &[keys as u32, p.past as u32, left, right, (p.scale as f32).to_bits(), (p.softcap as f32).to_bits()],
-        ])
+        ]
+        .concat()
     }
 }
 
 fn numbers(strides: Strides) -> [u32; 3] {
     [strides.batch as u32, strides.head as u32, strides.row as u32]
-}
-
-/// Numbers one after another. Panics if they are not `N`.
-fn array<const N: usize>(parts: &[&[u32]]) -> [u32; N] {
-    parts.concat().try_into().expect("as many numbers as the kernel's structure has")
 }

@@ -225,7 +225,9 @@ fn cases() -> Vec<Case> {
         Case { mask: Some((&[30, 30], Float)), op: window(Some(9), None), ..Case::new([2, 2], [30, 30], [8, 8]) },
         Case { mask: Some((&[6], Bool)), ..Case::new([2, 2], [12, 6], [8, 8]) },
         Case { op: Attention { softcap: 2.0, ..Attention::default() }, ..Case::new([2, 2], [4, 13], [8, 8]) },
+        Case { past: Some(0), op: Attention { causal: true, ..Attention::default() }, ..Case::new([4, 2], [1, 5], [8, 8]) },
         Case::new([2, 2], [10, 0], [8, 8]),
+        Case::new([2, 1], [1, 0], [8, 8]),
         Case::new([2, 2], [0, 4], [8, 8]),
     ];
     cases.iter_mut().step_by(3).for_each(|c| c.op.scale = 0.7);

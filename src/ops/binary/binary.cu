@@ -1,7 +1,8 @@
 // Functions of two tensors that broadcast; see mod.rs.
 //
-// The operands meet along a walk whose innermost dimension is that of a vector or a single value in each of them. Kernels compute
-// N neighbours along it in a thread: as many as one access to memory holds where they divide the dimension, otherwise one.
+// The operands meet along a walk whose innermost dimension is that of a vector or a single value in each of them. Kernels
+// compute N neighbours along it in a thread: as many as one access to memory holds where they divide the dimension, otherwise
+// one.
 #include "activation.cuh"
 #include "number.cuh"
 #include "walk.cuh"
@@ -124,9 +125,7 @@ template <class I> __device__ inline I integer(I a, I b, unsigned kind, unsigned
   }
 }
 
-__device__ long long by_call(long long a, long long b, unsigned kind, unsigned bits) {
-  return integer(a, b, kind, bits);
-}
+__device__ long long by_call(long long a, long long b, unsigned kind, unsigned bits) { return integer(a, b, kind, bits); }
 __device__ unsigned long long by_call(unsigned long long a, unsigned long long b, unsigned kind, unsigned bits) {
   return integer(a, b, kind, bits);
 }
@@ -143,28 +142,28 @@ __device__ unsigned long long integer_power(long long base, long long exponent) 
   return power;
 }
 
-#define OPERANDS(T, Y)                                                                                                          \
-  const T *a, const T *b, Y *y, unsigned n, unsigned rank, UNIFORM Dims extents, UNIFORM Strides<2> strides, unsigned kind
+#define OPERANDS(T, Y) const T *a, const T *b, Y *y, unsigned n, UNIFORM Walk<2> walk, unsigned kind
 
 /// a = f(a, b), and the activation of that.
-template <unsigned N> __device__ inline void activated(float (&a)[N], const float (&b)[N], unsigned kind, Activation activation) {
+template <unsigned N>
+__device__ inline void activated(float (&a)[N], const float (&b)[N], unsigned kind, Activation activation) {
   arithmetic(a, b, kind);
   if (activation.kind != ACTIVATION_NONE)
     combine(a, b, [=](float a, float) { return activate_rarely(a, activation); });
 }
 
-#define WIDE_KERNEL(T, suffix)                                                                                                  \
-  KERNEL binary_##suffix##_wide(OPERANDS(T, T), Activation activation) {                                                        \
-    constexpr unsigned N = WIDE<T>;                                                                                             \
-    unsigned first = thread_index() * N, at[2];                                                                                 \
-    if (first >= n)                                                                                                             \
-      return;                                                                                                                   \
-    locate(first, rank, extents, strides, at);                                                                                  \
-    float left[N], right[N];                                                                                                    \
-    load_operand(a, at[0], strides.of[0].n[rank - 1], left);                                                                    \
-    load_operand(b, at[1], strides.of[1].n[rank - 1], right);                                                                   \
-    activated(left, right, kind, activation);                                                                                   \
-    store_vector(y + first, left);                                                                                              \
+#define WIDE_KERNEL(T, suffix)                                                                                                 \
+  KERNEL binary_##suffix##_wide(OPERANDS(T, T), Activation activation) {                                                       \
+    constexpr unsigned N = WIDE<T>;                                                                                            \
+    unsigned first = thread_index() * N, at[2];                                                                                \
+    if (first >= n)                                                                                                            \
+      return;                                                                                                                  \
+    walk.locate(first, at);                                                                                                    \
+    float left[N], right[N];                                                                                                   \
+    load_operand(a, at[0], walk.step(0), left);                                                                                \
+    load_operand(b, at[1], walk.step(1), right);                                                                               \
+    activated(left, right, kind, activation);                                                                                  \
+    store_vector(y + first, left);                                                                                             \
   }
 FLOATS(WIDE_KERNEL)
 
@@ -173,7 +172,7 @@ KERNEL binary_float(OPERANDS(void, void), Activation activation, unsigned type) 
   unsigned i = thread_index(), at[2];
   if (i >= n)
     return;
-  locate(i, rank, extents, strides, at);
+  walk.locate(i, at);
   float left[1] = {load_single(a, at[0], type)}, right[1] = {load_single(b, at[1], type)};
   if (is_relation(kind)) {
     ((unsigned char *)y)[i] = relation(left[0], right[0], kind);
@@ -185,8 +184,8 @@ KERNEL binary_float(OPERANDS(void, void), Activation activation, unsigned type) 
 
 /// The function of elements of an integer or boolean type; relations are stored as bool.
 template <class Wide>
-__device__ inline void integers(const void *a, const void *b, void *y, const unsigned (&at)[2], unsigned i, unsigned kind, unsigned type,
-                         unsigned bits) {
+__device__ inline void integers(const void *a, const void *b, void *y, const unsigned (&at)[2], unsigned i, unsigned kind,
+                                unsigned type, unsigned bits) {
   Wide value = by_call((Wide)load_integer(a, at[0], type), (Wide)load_integer(b, at[1], type), kind, bits);
   store_integer(y, i, is_relation(kind) ? (unsigned)BOOL : type, (unsigned long long)value);
 }
@@ -195,7 +194,7 @@ KERNEL binary_integer(OPERANDS(void, void), unsigned type, unsigned bits) {
   unsigned i = thread_index(), at[2];
   if (i >= n)
     return;
-  locate(i, rank, extents, strides, at);
+  walk.locate(i, at);
   if (type == U64)
     integers<unsigned long long>(a, b, y, at, i, kind, type, bits);
   else
@@ -203,12 +202,11 @@ KERNEL binary_integer(OPERANDS(void, void), unsigned type, unsigned bits) {
 }
 
 /// Powers of a base and an exponent of two types: floats to any power but f64, and integers to integers.
-KERNEL binary_power(const void *a, const void *b, void *y, unsigned n, unsigned rank, UNIFORM Dims extents, UNIFORM Strides<2> strides,
-                    unsigned base, unsigned exponent) {
+KERNEL binary_power(const void *a, const void *b, void *y, unsigned n, UNIFORM Walk<2> walk, unsigned base, unsigned exponent) {
   unsigned i = thread_index(), at[2];
   if (i >= n)
     return;
-  locate(i, rank, extents, strides, at);
+  walk.locate(i, at);
   if (base <= BF16) {
     store_single(y, i, base, by_call(load_float(a, at[0], base), load_float(b, at[1], exponent), POW));
     return;

@@ -1,7 +1,7 @@
 //! A thread for each 16 bytes of floats where the operands are vectors of them, otherwise for each element.
 
 use super::{Binary, BinaryKind};
-use crate::cuda::{Launch, Module, blocks};
+use crate::cuda::{Launch, Module};
 use crate::error::Result;
 use crate::ops::{CudaKernel, PrepareCuda, Walk, activation};
 use crate::tensor::DType;
@@ -19,8 +19,8 @@ pub fn prepare(op: &Binary, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> 
     }
     let n = cx.outputs[0].numel();
     let launch = |name: &str, threads: usize| -> Result<Launch> {
-        let launch = Launch::new(cx.function(&MODULE, name)?, [blocks(threads), 1, 1]);
-        Ok(walk.give(launch.input(order[0]).input(order[1]).output(0).value(n as u32)))
+        let launch = cx.threads(&MODULE, name, threads)?;
+        Ok(launch.input(order[0]).input(order[1]).output(0).value(n as u32).structure(&walk.words()))
     };
     let (code, dtype) = (kind as u32, a.dtype);
     let launch = if power {

@@ -38,7 +38,9 @@ template <class F> __device__ unsigned long long integer_bits(F value, unsigned 
 __device__ unsigned long long integer_bits(long long value, unsigned type) {
   return type == BOOL ? value != 0 : (unsigned long long)value;
 }
-__device__ unsigned long long integer_bits(unsigned long long value, unsigned type) { return type == BOOL ? value != 0 : value; }
+__device__ unsigned long long integer_bits(unsigned long long value, unsigned type) {
+  return type == BOOL ? value != 0 : value;
+}
 
 /// The float from which f16 and bf16 are rounded.
 __device__ float single(double value) { return to_odd(value); }
@@ -56,23 +58,23 @@ template <class Wide> __device__ void store(void *y, unsigned i, unsigned type, 
     store_integer(y, i, type, integer_bits(value, type));
 }
 
-#define CAST_KERNEL(name, element)                                                                                              \
-  KERNEL cast_##name(const void *x, void *y, unsigned n, unsigned from, unsigned to) {                                          \
-    (void)from;                                                                                                                 \
-    unsigned i = thread_index();                                                                                                \
-    if (i < n)                                                                                                                  \
-      store(y, i, to, element);                                                                                                 \
+#define CAST_KERNEL(name, element)                                                                                             \
+  KERNEL cast_##name(const void *x, void *y, unsigned n, unsigned from, unsigned to) {                                         \
+    (void)from;                                                                                                                \
+    unsigned i = thread_index();                                                                                               \
+    if (i < n)                                                                                                                 \
+      store(y, i, to, element);                                                                                                \
   }
 CAST_KERNEL(float, load_single(x, i, from))
 CAST_KERNEL(double, ((const double *)x)[i])
 CAST_KERNEL(integer, load_integer(x, i, from))
 CAST_KERNEL(u64, ((const unsigned long long *)x)[i])
 
-#define ROUND_KERNEL(T, U)                                                                                                      \
-  KERNEL cast_##T##_##U(const T *x, U *y, unsigned n) {                                                                         \
-    each_vector<8>(n, [=](unsigned i, auto size) {                                                                              \
-      map_vector<size.value>(x + i, y + i, [](T x) { return from_float<U>(to_float(x)); });                                     \
-    });                                                                                                                         \
+#define ROUND_KERNEL(T, U)                                                                                                     \
+  KERNEL cast_##T##_##U(const T *x, U *y, unsigned n) {                                                                        \
+    each_vector<8>(n, [=](unsigned i, auto size) {                                                                             \
+      map_vector<size.value>(x + i, y + i, [](T x) { return from_float<U>(to_float(x)); });                                    \
+    });                                                                                                                        \
   }
 typedef float f32;
 ROUND_KERNEL(f32, f16)

@@ -11,7 +11,8 @@ struct Window {
   unsigned quads;
 };
 
-/// The window of an output pixel: its image, and the input's coordinates under its first tap, which wrap where they are negative.
+/// The window of an output pixel: its image, and the input's coordinates under its first tap, which wrap where they are
+/// negative.
 struct Origin {
   unsigned image, at[3];
 
@@ -77,13 +78,12 @@ template <class T_, int EXTENT> struct Pixels {
   const Window &w;
   Origin origin[QUADS<EXTENT>];
   Tap tap;
-  unsigned row, k, left;
-  bool bf;
+  unsigned row, k, left, type;
 
   /// Of the windows of so many pixels, those from `first` on, from depth `begin` on.
-  __device__ Pixels(const T *x, const Window &w, unsigned first, unsigned rows, unsigned begin, bool bf)
+  __device__ Pixels(const T *x, const Window &w, unsigned first, unsigned rows, unsigned begin, unsigned type)
       : x(x), w(w), tap(w, begin + threadIdx.x % (DEPTH / 4) * 4), row(threadIdx.x / (DEPTH / 4)),
-        k(threadIdx.x % (DEPTH / 4) * 4), left(0), bf(bf) {
+        k(threadIdx.x % (DEPTH / 4) * 4), left(0), type(type) {
 #pragma unroll
     for (int i = 0; i < QUADS<EXTENT>; ++i)
       if (first + row + i * ROW_STEP < rows)
@@ -100,7 +100,7 @@ template <class T_, int EXTENT> struct Pixels {
     for (int i = 0; i < QUADS<EXTENT>; ++i, values += 4) {
       unsigned offset;
       if (left > 0 && find(w, origin[i], tap, offset)) {
-        read_quad(x + offset, values);
+        copy_vector<4>(x + offset, values);
       } else {
         for (int j = 0; j < 4; ++j)
           values[j] = T{};
@@ -116,7 +116,7 @@ template <class T_, int EXTENT> struct Pixels {
     }
 #pragma unroll
     for (int i = 0; i < QUADS<EXTENT>; ++i, values += 4)
-      write_quad<EXTENT>(tile, row + i * ROW_STEP, k, true, bf, values);
+      write_quad<EXTENT>(tile, row + i * ROW_STEP, k, true, type, values);
   }
 
   /// Reads element by element what `read` has left, and writes it: the first convolution of a network has few channels.
@@ -127,7 +127,7 @@ template <class T_, int EXTENT> struct Pixels {
       for (int i = 0; i < QUADS<EXTENT>; ++i) {
         unsigned offset;
         bool inside = find(w, origin[i], tap, offset) && j < left;
-        tile[(k + j) * LINE<EXTENT> + row + i * ROW_STEP] = inside ? widen(x[offset], bf) : 0.0f;
+        tile[(k + j) * LINE<EXTENT> + row + i * ROW_STEP] = inside ? widen(x[offset], type) : 0.0f;
       }
       tap.advance(w, 1);
     }
@@ -139,16 +139,16 @@ template <class Tile, class T>
 __device__ void product(const T *x, const T *b, const End<T> &end, const Place &at, const Window &w) {
   alignas(16) __shared__ float shared[Tile::SHARED];
   const Gemm &g = end.g;
-  Pixels<T, Tile::ROWS> pixels(x + at.a, w, at.row, g.m, at.slice * g.slice, g.bf);
-  Strided<T, Tile::COLS> weights(b + at.b, at.col, g.n, g.b_col, g.b_k, g.b_quads, g.bf);
+  Pixels<T, Tile::ROWS> pixels(x + at.a, w, at.row, g.m, at.slice * g.slice, g.type);
+  Strided<T, Tile::COLS> weights(b + at.b, at.col, g.n, g.b_col, g.b_k, g.b_quads, g.type);
   tile_of_product<Tile>(pixels, weights, end, at, shared);
 }
 
 /// Weights of a channel that conv_direct has in shared memory at a time.
 #define CHUNK 64
 
-/// Each thread computes one channel of `PIXELS` pixels side by side; a warp has neighbouring channels. `g` is the product of all
-/// groups: g.n channels, of which each takes g.k weights. The grid has all rows of the output and all channels.
+/// Each thread computes one channel of `PIXELS` pixels side by side; a warp has neighbouring channels. `g` is the product of
+/// all groups: g.n channels, of which each takes g.k weights. The grid has all rows of the output and all channels.
 template <class T, int PIXELS>
 __device__ void direct(const T *x, const T *weights, const End<T> &end, const Window &w, unsigned group_out) {
   __shared__ float chunk[WARP][CHUNK + 1];
@@ -171,7 +171,7 @@ __device__ void direct(const T *x, const T *weights, const End<T> &end, const Wi
 #pragma unroll 1
     for (unsigned i = threadIdx.x; i < WARP * count; i += THREADS)
       if (first + i / count < g.n)
-        chunk[i / count][i % count] = widen(weights[(first + i / count) * g.k + begin + i % count], g.bf);
+        chunk[i / count][i % count] = widen(weights[(first + i / count) * g.k + begin + i % count], g.type);
     __syncthreads();
 #pragma unroll 1
     for (unsigned k = 0; k < count; ++k) {
@@ -181,7 +181,7 @@ __device__ void direct(const T *x, const T *weights, const End<T> &end, const Wi
       for (int p = 0; p < PIXELS; ++p) {
         unsigned offset;
         if (find(w, at, tap, offset))
-          sums[p] += weight * widen(x[offset], g.bf);
+          sums[p] += weight * widen(x[offset], g.type);
         at.at[2] += w.stride[2];
       }
       tap.advance(w, 1);
@@ -201,19 +201,19 @@ __device__ void direct(const T *x, const T *weights, const End<T> &end, const Wi
 
 #define PARAMETERS(T) const T *x, const T *weights, const T *bias, const T *residual, T *y
 
-#define TILE_KERNEL(name, T, suffix)                                                                                            \
-  KERNEL conv_##name##_##suffix(PARAMETERS(T), float *sums, Gemm g, Window w) {                                                 \
-    Place at = place(g, tile_##name::ROWS, tile_##name::COLS);                                                                  \
-    product<tile_##name>(x, weights, End<T>(g, bias, residual, y, sums, at), at, w);                                            \
+#define TILE_KERNEL(name, T, suffix)                                                                                           \
+  KERNEL conv_##name##_##suffix(PARAMETERS(T), float *sums, Gemm g, Window w) {                                                \
+    Place at = place(g, tile_##name::ROWS, tile_##name::COLS);                                                                 \
+    product<tile_##name>(x, weights, End<T>(g, bias, residual, y, sums, at), at, w);                                           \
   }
 
-#define DIRECT_KERNEL(pixels, T, suffix)                                                                                        \
-  KERNEL conv_direct##pixels##_##suffix(PARAMETERS(T), Gemm g, Window w, unsigned group_out) {                                  \
-    direct<T, pixels>(x, weights, End<T>(g, bias, residual, y, nullptr, Place{}), w, group_out);                                \
+#define DIRECT_KERNEL(pixels, T, suffix)                                                                                       \
+  KERNEL conv_direct##pixels##_##suffix(PARAMETERS(T), Gemm g, Window w, unsigned group_out) {                                 \
+    direct<T, pixels>(x, weights, End<T>(g, bias, residual, y, nullptr, Place{}), w, group_out);                               \
   }
 
-#define KERNELS(T, suffix)                                                                                                      \
-  TILES(TILE_KERNEL, T, suffix)                                                                                                 \
-  DIRECT_KERNEL(1, T, suffix)                                                                                                   \
+#define KERNELS(T, suffix)                                                                                                     \
+  TILES(TILE_KERNEL, T, suffix)                                                                                                \
+  DIRECT_KERNEL(1, T, suffix)                                                                                                  \
   DIRECT_KERNEL(4, T, suffix)
 GEMM_TYPES(KERNELS)

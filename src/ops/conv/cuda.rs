@@ -20,12 +20,9 @@ const MANY: usize = 128 * 1024;
 /// Padded extents have to be smaller, so that coordinates beyond the input do not wrap into it.
 const MAX_EXTENT: usize = 1 << 30;
 
-/// Words of Window of `conv.cu`.
-const WORDS: usize = 23;
-
 /// A kernel for f32, f16 and bf16.
 pub fn prepare(op: &Conv, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
-    let Some(suffix) = suffix(cx.outputs[0].dtype) else { return Ok(None) };
+    let Some(suffix) = suffix(cx.outputs[0].dtype).filter(|_| !cx.has_empty_input()) else { return Ok(None) };
     let window = Window::new(op, cx);
     let ConvShape { groups, input, window: w, .. } = window.geometry.shape;
     if (0..3).any(|d| input[d] + w.pad_begin[d] + w.pad_end[d] >= MAX_EXTENT) {
@@ -101,9 +98,9 @@ impl Window {
     fn tiles(&self, gemm: &Gemm, cx: &PrepareCuda<'_>, suffix: &str) -> Result<CudaKernel> {
         let tile = Tile::of(gemm.m, gemm.n, self.geometry.shape.groups);
         let slices = gemm.slices(tile);
-        let function = cx.function(&MODULE, &format!("conv_{}_{suffix}", tile.name()))?;
-        let launch = Launch::new(function, gemm.grid(tile, slices)).input(0).input(1).input(2).input(3).output(0);
-        let end = |launch: Launch| launch.value(gemm.words(cx, slices)).value(self.words()).build();
+        let name = format!("conv_{}_{suffix}", tile.name());
+        let launch = cx.grid(&MODULE, &name, gemm.grid(tile, slices))?.input(0).input(1).input(2).input(3).output(0);
+        let end = |launch: Launch| launch.structure(&gemm.words(cx, slices)).structure(&self.words()).build();
         if slices.count == 1 {
             return end(launch.value(0u64));
         }
@@ -120,20 +117,18 @@ impl Window {
         let grid = out_channels.div_ceil(32) * threads.div_ceil(8);
         // All groups at once: a product of all channels with the depth of one group.
         let gemm = Gemm { n: out_channels, batch: vec![], ..self.product() };
-        let function = cx.function(&MODULE, &format!("conv_direct{at_once}_{suffix}"))?;
-        let launch = Launch::new(function, [grid as u32, 1, 1]).input(0).input(1).input(2).input(3).output(0);
-        let launch = launch.value(gemm.words(cx, Slices::ONE)).value(self.words());
+        let launch = cx.grid(&MODULE, &format!("conv_direct{at_once}_{suffix}"), [grid, 1, 1])?.input(0).input(1).input(2).input(3).output(0);
+        let launch = launch.structure(&gemm.words(cx, Slices::ONE)).structure(&self.words());
         launch.value(self.geometry.shape.group_out() as u32).build()
     }
 
     /// Window of `conv.cu`.
-    fn words(&self) -> [u32; WORDS] {
+    fn words(&self) -> Vec<u32> {
         let ConvShape { input, window: w, .. } = self.geometry.shape;
         let group_in = self.geometry.shape.group_in();
         let extents = [input, self.geometry.output, w.kernel, w.stride, w.dilation, w.pad_begin];
         let quads = self.channel == 1 && group_in.is_multiple_of(4) && self.pixel.is_multiple_of(4);
         let rest = [group_in, self.image, self.pixel, self.channel, usize::from(quads)];
-        let words: Vec<usize> = extents.into_iter().flatten().chain(rest).collect();
-        std::array::from_fn(|i| words[i] as u32)
+        extents.into_iter().flatten().chain(rest).map(|n| n as u32).collect()
     }
 }

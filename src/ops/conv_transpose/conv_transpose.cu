@@ -1,5 +1,6 @@
 // Transposed convolutions. Either a product of matrices has computed what each input pixel contributes by each tap, and outputs
-// gather what reaches them; or, where groups have few channels, outputs compute that themselves. One thread computes one output.
+// gather what reaches them; or, where groups have few channels, outputs compute that themselves. One thread computes one
+// output.
 #include "activation.cuh"
 
 /// How inputs reach outputs, passed by value; Reach::words in cuda.rs writes it.
@@ -99,23 +100,23 @@ template <class T> __device__ void finish(float sum, const Target &to, const T *
   y[thread_index()] = from_float<T>(activate(sum, activation));
 }
 
-#define KERNELS(T, suffix)                                                                                                      \
-  KERNEL conv_transpose_gather_##suffix(const float *sums, const T *bias, T *y, Reach r, unsigned n, unsigned slices,           \
-                                        Activation activation) {                                                                \
-    if (thread_index() >= n)                                                                                                    \
-      return;                                                                                                                   \
-    Target to(r, thread_index());                                                                                               \
-    Gather gather(sums, r, to, slices);                                                                                         \
-    each_source(r, to, gather);                                                                                                 \
-    finish(gather.sum, to, bias, y, activation);                                                                                \
-  }                                                                                                                             \
-  KERNEL conv_transpose_direct_##suffix(const T *x, const T *weights, const T *bias, T *y, Reach r, unsigned n,                 \
-                                        Activation activation) {                                                                \
-    if (thread_index() >= n)                                                                                                    \
-      return;                                                                                                                   \
-    Target to(r, thread_index());                                                                                               \
-    Products<T> products(x, weights, r, to);                                                                                    \
-    each_source(r, to, products);                                                                                               \
-    finish(products.sum, to, bias, y, activation);                                                                              \
+#define KERNELS(T, suffix)                                                                                                     \
+  KERNEL conv_transpose_gather_##suffix(const float *sums, const T *bias, T *y, Reach r, unsigned n, unsigned slices,          \
+                                        Activation activation) {                                                               \
+    if (thread_index() >= n)                                                                                                   \
+      return;                                                                                                                  \
+    Target to(r, thread_index());                                                                                              \
+    Gather gather(sums, r, to, slices);                                                                                        \
+    each_source(r, to, gather);                                                                                                \
+    finish(gather.sum, to, bias, y, activation);                                                                               \
+  }                                                                                                                            \
+  KERNEL conv_transpose_direct_##suffix(const T *x, const T *weights, const T *bias, T *y, Reach r, unsigned n,                \
+                                        Activation activation) {                                                               \
+    if (thread_index() >= n)                                                                                                   \
+      return;                                                                                                                  \
+    Target to(r, thread_index());                                                                                              \
+    Products<T> products(x, weights, r, to);                                                                                   \
+    each_source(r, to, products);                                                                                              \
+    finish(products.sum, to, bias, y, activation);                                                                             \
   }
 FLOATS(KERNELS)

@@ -4,11 +4,11 @@
 use super::ConvTranspose;
 use super::geometry::Geometry;
 use crate::cpu::Activation;
-use crate::cuda::{Launch, MAX_ELEMENTS, Module, blocks};
+use crate::cuda::{MAX_ELEMENTS, Module};
 use crate::error::Result;
+use crate::ops::cuda::is_single;
 use crate::ops::matmul::cuda::gemm::{Axis, Gemm};
 use crate::ops::{CudaKernel, PrepareCuda, activation};
-use crate::tensor::DType;
 
 static MODULE: Module = crate::cuda_module!("conv_transpose");
 
@@ -21,12 +21,9 @@ const MOST: usize = 64 << 20;
 /// Reaches have to be smaller, so that coordinates do not wrap.
 const MAX_EXTENT: usize = 1 << 30;
 
-/// Words of Reach of `conv_transpose.cu`.
-const WORDS: usize = 22;
-
 /// A kernel for f32, f16 and bf16.
 pub fn prepare(op: &ConvTranspose, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
-    if cx.outputs[0].dtype == DType::F64 {
+    if !is_single(cx.outputs[0].dtype) || cx.has_empty_input() {
         return Ok(None);
     }
     let geometry = Geometry::new(op, cx);
@@ -63,23 +60,22 @@ fn product(geometry: &Geometry) -> Gemm {
 fn gather(geometry: &Geometry, gemm: &Gemm, op: &ConvTranspose, cx: &PrepareCuda<'_>) -> Result<CudaKernel> {
     let (product, slices) = gemm.sums(cx)?;
     let n = cx.outputs[0].numel();
-    let function = cx.function(&MODULE, &format!("conv_transpose_gather_{}", cx.outputs[0].dtype))?;
-    let launch = Launch::new(function, [blocks(n), 1, 1]).workspace(0, product.workspace_bytes()).input(2).output(0);
-    let launch = launch.value(words(geometry)).value(n as u32).value(slices as u32);
+    let launch = cx.threads(&MODULE, &format!("conv_transpose_gather_{}", cx.outputs[0].dtype), n)?;
+    let launch = launch.workspace(0, product.workspace_bytes()).input(2).output(0);
+    let launch = launch.structure(&words(geometry)).value(n as u32).value(slices as u32);
     Ok(Box::new(vec![product, launch.value(activation::words(op.activation)).build()?]))
 }
 
 fn compute(geometry: &Geometry, op: &ConvTranspose, cx: &PrepareCuda<'_>) -> Result<CudaKernel> {
     let n = cx.outputs[0].numel();
-    let function = cx.function(&MODULE, &format!("conv_transpose_direct_{}", cx.outputs[0].dtype))?;
-    let launch = Launch::new(function, [blocks(n), 1, 1]).input(0).input(1).input(2).output(0);
-    launch.value(words(geometry)).value(n as u32).value(activation::words(op.activation)).build()
+    let launch = cx.threads(&MODULE, &format!("conv_transpose_direct_{}", cx.outputs[0].dtype), n)?;
+    let launch = launch.input(0).input(1).input(2).output(0);
+    launch.structure(&words(geometry)).value(n as u32).value(activation::words(op.activation)).build()
 }
 
 /// Reach of `conv_transpose.cu`.
-fn words(geometry: &Geometry) -> [u32; WORDS] {
+fn words(geometry: &Geometry) -> Vec<u32> {
     let Geometry { batch, groups, group_in, group_out, input, output, window: w } = *geometry;
     let extents = [input, output, w.kernel, w.stride, w.dilation, w.pad_begin].into_iter().flatten();
-    let words: Vec<usize> = [batch].into_iter().chain(extents).chain([groups, group_in, group_out]).collect();
-    std::array::from_fn(|i| words[i] as u32)
+    [batch].into_iter().chain(extents).chain([groups, group_in, group_out]).map(|n| n as u32).collect()
 }

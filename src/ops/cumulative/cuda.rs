@@ -1,7 +1,7 @@
 //! A thread for each column where there are many, otherwise a block.
 
 use super::Cumulative;
-use crate::cuda::{Launch, Module, blocks};
+use crate::cuda::{Module, blocks};
 use crate::error::Result;
 use crate::ops::{CudaKernel, PrepareCuda};
 use crate::tensor::{DType, normalize_axis};
@@ -26,10 +26,10 @@ pub fn prepare(op: &Cumulative, cx: &PrepareCuda<'_>) -> Result<Option<CudaKerne
     let (len, inner) = (x.dims[axis], x.dims[axis + 1..].iter().product::<usize>());
     let columns = x.numel() / len;
     let (form, grid) = match columns >= MANY || len <= SHORT {
-        true => ("columns", blocks(columns)),
-        false => ("blocks", columns as u32),
+        true => ("columns", blocks(columns) as usize),
+        false => ("blocks", columns),
     };
-    let function = cx.function(&MODULE, &format!("cumulative_{form}_{name}"))?;
+    let launch = cx.grid(&MODULE, &format!("cumulative_{form}_{name}"), [grid, 1, 1])?.input(0).output(0);
     let space = [columns as u32, len as u32, inner as u32, op.kind as u32, op.exclusive.into(), op.reverse.into()];
-    Launch::new(function, [grid, 1, 1]).input(0).output(0).value(space).value(x.dtype as u32).build().map(Some)
+    launch.value(space).value(x.dtype as u32).build().map(Some)
 }

@@ -71,8 +71,8 @@ template <class A> __device__ void blocks(const void *x, void *y, const Space &s
   }
 }
 
-#define CUMULATIVE_KERNELS(A, suffix)                                                                                           \
-  KERNEL cumulative_columns_##suffix(const void *x, void *y, Space s, unsigned type) { columns<A>(x, y, s, type); }             \
+#define CUMULATIVE_KERNELS(A, suffix)                                                                                          \
+  KERNEL cumulative_columns_##suffix(const void *x, void *y, Space s, unsigned type) { columns<A>(x, y, s, type); }            \
   KERNEL cumulative_blocks_##suffix(const void *x, void *y, Space s, unsigned type) { blocks<A>(x, y, s, type); }
 CUMULATIVE_KERNELS(double, float)
 CUMULATIVE_KERNELS(unsigned long long, integer)

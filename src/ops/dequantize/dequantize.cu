@@ -1,7 +1,8 @@
 // (x - zero point) · scale; see mod.rs.
 #include "scales.cuh"
 
-KERNEL dequantize(const void *x, const void *scale, const void *zero, void *y, unsigned n, Scales scales, unsigned from, unsigned to) {
+KERNEL dequantize(const void *x, const void *scale, const void *zero, void *y, unsigned n, Scales scales, unsigned from,
+                  unsigned to) {
   unsigned i = thread_index();
   if (i >= n)
     return;

@@ -1,5 +1,5 @@
-// Quantization with a scale and zero point that fit the tensor; see mod.rs. Three launches: extremes of each block, the scale and
-// zero point that follow, the elements.
+// Quantization with a scale and zero point that fit the tensor; see mod.rs. Three launches: extremes of each block, the scale
+// and zero point that follow, the elements.
 #include "vector.cuh"
 
 /// The smaller or larger one that is a number: NaN counts as nothing.

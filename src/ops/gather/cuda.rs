@@ -1,6 +1,6 @@
 //! A thread for each word of the output; GatherNd runs the same kernel.
 
-use crate::cuda::{Launch, Module, blocks, dims, divisor};
+use crate::cuda::{Module, dims, divisor};
 use crate::error::Result;
 use crate::ops::strided_cuda::words;
 use crate::ops::{CudaKernel, PrepareCuda};
@@ -34,8 +34,7 @@ pub fn slices(cx: &PrepareCuda<'_>, slices: &Slices<'_>) -> Result<Option<CudaKe
     let (word, len) = words(size, slices.len, []);
     let batch = len * slices.extents.iter().product::<usize>();
     let total = cx.outputs[0].numel() / slices.len * len;
-    let function = cx.function(&MODULE, &format!("gather_b{}", 8 * word))?;
-    let launch = Launch::new(function, [blocks(total), 1, 1]).input(0).input(1).output(0).value(total as u32);
+    let launch = cx.threads(&MODULE, &format!("gather_b{}", 8 * word), total)?.input(0).input(1).output(0).value(total as u32);
     let ([a, b, c], [d, e, f]) = (divisor(len), divisor(slices.count));
     let (shared, axes) = (slices.shared.into(), slices.extents.len() as u32);
     let parameters = [a, b, c, d, e, f, batch as u32, shared, axes, wide.into()];

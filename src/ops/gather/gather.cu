@@ -1,5 +1,6 @@
 // Gather and GatherNd; see mod.rs of both. One thread moves one word of a slice; an index out of range gives zeros.
 #include "index.cuh"
+#include "vector.cuh"
 
 /// Which slice of the data each slice of the output is.
 struct Slices {
@@ -32,8 +33,8 @@ __device__ void gather(const W *x, const void *indices, W *y, unsigned words, co
   y[index] = x[batch * slices.batch + at * slices.len.value + within];
 }
 
-#define GATHER_KERNEL(W, suffix)                                                                                                \
-  KERNEL gather_##suffix(const W *x, const void *indices, W *y, unsigned words, Slices slices, TABLE(Dims) extents) {           \
-    gather(x, indices, y, words, slices, extents);                                                                              \
+#define GATHER_KERNEL(W, suffix)                                                                                               \
+  KERNEL gather_##suffix(const W *x, const void *indices, W *y, unsigned words, Slices slices, UNIFORM Dims extents) {         \
+    gather(x, indices, y, words, slices, extents);                                                                             \
   }
 WIDE_WORDS(GATHER_KERNEL)

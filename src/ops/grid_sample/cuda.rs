@@ -1,10 +1,10 @@
 //! A thread for each element of the output.
 
 use super::GridSample;
-use crate::cuda::{Launch, Module, blocks, divisor};
+use crate::cuda::{Module, divisor};
 use crate::error::Result;
+use crate::ops::cuda::is_single;
 use crate::ops::{CudaKernel, PrepareCuda};
-use crate::tensor::DType;
 
 static MODULE: Module = crate::cuda_module!("grid_sample");
 
@@ -14,9 +14,9 @@ const AXES: usize = 3;
 /// The kernel for f32, f16 and bf16, in up to three dimensions.
 pub fn prepare(op: &GridSample, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
     let (from, out, grid) = (cx.dims(0), cx.outputs[0], cx.input(1).info.dtype);
-    let (last, is_float) = (from.len() - 1, |t: DType| matches!(t, DType::F32 | DType::F16 | DType::BF16));
+    let last = from.len() - 1;
     let axes = last - 1;
-    if axes > AXES || !is_float(out.dtype) || !is_float(grid) {
+    if axes > AXES || !is_single(out.dtype) || !is_single(grid) || cx.has_empty_input() {
         return Ok(None);
     }
     let (mut data, strides) = ([1, 1, 1, 0, 0, 0, 0], from.strides());
@@ -25,8 +25,7 @@ pub fn prepare(op: &GridSample, cx: &PrepareCuda<'_>) -> Result<Option<CudaKerne
     }
     data[2 * AXES] = strides[0] as u32;
     let (count, points) = (out.numel(), out.dims[1..last].iter().product());
-    let function = cx.function(&MODULE, "grid_sample")?;
-    let launch = Launch::new(function, [blocks(count), 1, 1]).input(0).input(1).output(0).value(count as u32);
+    let launch = cx.threads(&MODULE, "grid_sample", count)?.input(0).input(1).output(0).value(count as u32);
     let launch = launch.value(divisor(from[last])).value(divisor(points));
     let types = [out.dtype as u32, grid as u32];
     let sampling = [op.mode as u32, op.padding as u32, op.align_corners.into(), types[0], types[1], axes as u32];

@@ -1,6 +1,6 @@
 // GridSample; see mod.rs and place.rs. One thread computes one element: a channel of a point.
-#include "any.cuh"
 #include "index.cuh"
+#include "number.cuh"
 
 enum Mode { LINEAR, NEAREST, CUBIC };
 enum Padding { ZEROS, BORDER, REFLECTION };
@@ -19,7 +19,7 @@ struct Data {
 };
 
 /// x mirrored at low and high until it lies between them. In f64, as indices far outside are not exact in f32.
-__attribute__((noinline)) __device__ double reflect(double x, double low, double high) {
+__noinline__ __device__ double reflect(double x, double low, double high) {
   double range = high - low;
   if (range <= 0.0 || x != x)
     return low > 0.0 ? low : 0.0;
@@ -40,7 +40,7 @@ __device__ inline float low_bound(const Sampling &s) { return s.align_corners ? 
 __device__ inline float high_bound(const Sampling &s, unsigned n) { return s.align_corners ? n - 1.0f : n - 0.5f; }
 
 /// The taps at grid value x of an axis of extent n.
-__attribute__((noinline)) __device__ Taps taps(float x, unsigned n, const Sampling &s) {
+__noinline__ __device__ Taps taps(float x, unsigned n, const Sampling &s) {
   const float extent = (float)n, far = 1e15f;
   x = s.align_corners ? (x + 1.0f) / 2.0f * (extent - 1.0f) : ((x + 1.0f) * extent - 1.0f) / 2.0f;
   x = s.mode == NEAREST ? rintf(x) : x;
@@ -86,7 +86,7 @@ __device__ inline bool element(const Taps &taps, unsigned k, unsigned n, const S
 /// The taps of axis j of three for the point whose coordinates begin at `first`.
 __device__ inline Taps axis_taps(const void *grid, unsigned first, unsigned j, const Sampling &s, const Data &data) {
   // The grid counts axes from the last.
-  return j + s.axes < 3 ? Taps{0, 0.0f, 1} : taps(float_at(grid, first + 2 - j, s.grid), data.extent[j], s);
+  return j + s.axes < 3 ? Taps{0, 0.0f, 1} : taps(load_single(grid, first + 2 - j, s.grid), data.extent[j], s);
 }
 
 KERNEL grid_sample(const void *x, const void *grid, void *y, unsigned count, Divisor channels, Divisor points, Sampling s,
@@ -113,9 +113,9 @@ KERNEL grid_sample(const void *x, const void *grid, void *y, unsigned count, Div
 #pragma unroll 1
       for (unsigned i = 0; i < a.count; ++i)
         if (element(a, i, data.extent[0], s, at))
-          sum = fmaf(float_at(x, of_b + at * data.stride[0], s.type),
+          sum = fmaf(load_single(x, of_b + at * data.stride[0], s.type),
                      a.count == 1 ? weight_b : weight(a, i, s.mode) * weight_b, sum);
     }
   }
-  set_float(y, index, sum, s.type);
+  store_single(y, index, s.type, sum);
 }

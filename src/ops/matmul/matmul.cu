@@ -8,19 +8,16 @@
 /// Columns of a block of matmul_dot: a warp computes one.
 #define DOT_COLS (THREADS / WARP)
 
-template <class Tile, class T>
-__device__ void product(const T *a, const T *b, const End<T> &end, const Place &at) {
+template <class Tile, class T> __device__ void product(const T *a, const T *b, const End<T> &end, const Place &at) {
   alignas(16) __shared__ float shared[Tile::SHARED];
   const Gemm &g = end.g;
-  Strided<T, Tile::ROWS> rows(a + at.a, at.row, g.m, g.a_row, g.a_k, g.a_quads, g.bf);
-  Strided<T, Tile::COLS> cols(b + at.b, at.col, g.n, g.b_col, g.b_k, g.b_quads, g.bf);
+  Strided<T, Tile::ROWS> rows(a + at.a, at.row, g.m, g.a_row, g.a_k, g.a_quads, g.type);
+  Strided<T, Tile::COLS> cols(b + at.b, at.col, g.n, g.b_col, g.b_k, g.b_quads, g.type);
   tile_of_product<Tile>(rows, cols, end, at, shared);
 }
 
 /// End of this block's slice.
-__device__ inline unsigned end_of_slice(const Gemm &g, unsigned begin) {
-  return g.k - begin < g.slice ? g.k : begin + g.slice;
-}
+__device__ inline unsigned end_of_slice(const Gemm &g, unsigned begin) { return g.k - begin < g.slice ? g.k : begin + g.slice; }
 
 /// A row times a matrix whose rows lie in memory as such: neighbouring threads read neighbouring columns.
 template <class T> __device__ void row_product(const T *a, const T *b, const End<T> &end, const Place &at) {
@@ -31,7 +28,7 @@ template <class T> __device__ void row_product(const T *a, const T *b, const End
   float sum = 0.0f;
 #pragma unroll 4
   for (unsigned k = begin + share; k < last; k += ROW_SHARE)
-    sum += widen(a[at.a + k * g.a_k], g.bf) * widen(b[at.b + k * g.b_k + col], g.bf);
+    sum += widen(a[at.a + k * g.a_k], g.type) * widen(b[at.b + k * g.b_k + col], g.type);
   sums[share][lane] = sum;
   __syncthreads();
   if (share > 0 || col >= g.n)
@@ -49,7 +46,7 @@ template <class T> __device__ void dot_product(const T *a, const T *b, const End
   float sum = 0.0f;
 #pragma unroll 4
   for (unsigned k = begin + lane; k < last; k += WARP)
-    sum += widen(a[at.a + k * g.a_k], g.bf) * widen(b[at.b + col * g.b_col + k], g.bf);
+    sum += widen(a[at.a + k * g.a_k], g.type) * widen(b[at.b + col * g.b_col + k], g.type);
   sum = warp_fold<Sum>(sum);
   if (lane == 0 && col < g.n)
     end.put(0, col, sum);
@@ -73,30 +70,29 @@ __device__ void finish(const T *bias, const T *residual, T *y, const float *sums
 
 #define PARAMETERS(T) const T *a, const T *b, const T *bias, const T *residual, T *y, float *sums, Gemm g
 
-#define TILE_KERNEL(name, T, suffix)                                                                                            \
-  KERNEL matmul_##name##_##suffix(PARAMETERS(T)) {                                                                              \
-    Place at = place(g, tile_##name::ROWS, tile_##name::COLS);                                                                  \
-    product<tile_##name>(a, b, End<T>(g, bias, residual, y, sums, at), at);                                                     \
+#define TILE_KERNEL(name, T, suffix)                                                                                           \
+  KERNEL matmul_##name##_##suffix(PARAMETERS(T)) {                                                                             \
+    Place at = place(g, tile_##name::ROWS, tile_##name::COLS);                                                                 \
+    product<tile_##name>(a, b, End<T>(g, bias, residual, y, sums, at), at);                                                    \
   }
 
-#define KERNELS(T, suffix)                                                                                                      \
-  TILES(TILE_KERNEL, T, suffix)                                                                                                 \
-  KERNEL matmul_row_##suffix(PARAMETERS(T)) {                                                                                   \
-    Place at = place(g, 1, ROW_COLS);                                                                                           \
-    row_product(a, b, End<T>(g, bias, residual, y, sums, at), at);                                                              \
-  }                                                                                                                             \
-  KERNEL matmul_dot_##suffix(PARAMETERS(T)) {                                                                                   \
-    Place at = place(g, 1, DOT_COLS);                                                                                           \
-    dot_product(a, b, End<T>(g, bias, residual, y, sums, at), at);                                                              \
-  }                                                                                                                             \
-  KERNEL matmul_finish_##suffix(const T *bias, const T *residual, T *y, const float *sums, Gemm g, unsigned slices) {           \
-    finish(bias, residual, y, sums, g, slices);                                                                                 \
+#define KERNELS(T, suffix)                                                                                                     \
+  TILES(TILE_KERNEL, T, suffix)                                                                                                \
+  KERNEL matmul_row_##suffix(PARAMETERS(T)) {                                                                                  \
+    Place at = place(g, 1, ROW_COLS);                                                                                          \
+    row_product(a, b, End<T>(g, bias, residual, y, sums, at), at);                                                             \
+  }                                                                                                                            \
+  KERNEL matmul_dot_##suffix(PARAMETERS(T)) {                                                                                  \
+    Place at = place(g, 1, DOT_COLS);                                                                                          \
+    dot_product(a, b, End<T>(g, bias, residual, y, sums, at), at);                                                             \
+  }                                                                                                                            \
+  KERNEL matmul_finish_##suffix(const T *bias, const T *residual, T *y, const float *sums, Gemm g, unsigned slices) {          \
+    finish(bias, residual, y, sums, g, slices);                                                                                \
   }
 GEMM_TYPES(KERNELS)
 
 /// Types that are multiplied as they are: one thread computes one element. Integers wrap, so unsigned ones serve the signed.
-template <class T>
-__device__ void exact(const T *a, const T *b, const T *bias, const T *residual, T *y, const Gemm &g) {
+template <class T> __device__ void exact(const T *a, const T *b, const T *bias, const T *residual, T *y, const Gemm &g) {
   Place at = place(g, 1, THREADS);
   unsigned col = at.col + threadIdx.x, out = at.batch * g.y_batch + at.row * g.y_row + col * g.y_col;
   if (col >= g.n)
@@ -110,9 +106,9 @@ __device__ void exact(const T *a, const T *b, const T *bias, const T *residual, 
   y[out] = residual ? sum + residual[out] : sum;
 }
 
-#define EXACT_KERNEL(T, suffix)                                                                                                 \
-  KERNEL matmul_exact_##suffix(const T *a, const T *b, const T *bias, const T *residual, T *y, Gemm g) {                        \
-    exact(a, b, bias, residual, y, g);                                                                                          \
+#define EXACT_KERNEL(T, suffix)                                                                                                \
+  KERNEL matmul_exact_##suffix(const T *a, const T *b, const T *bias, const T *residual, T *y, Gemm g) {                       \
+    exact(a, b, bias, residual, y, g);                                                                                         \
   }
 EXACT_KERNEL(unsigned, i32)
 EXACT_KERNEL(unsigned long long, i64)

@@ -2,19 +2,15 @@
 //! results.
 
 use super::Norm;
-use crate::cuda::{Launch, Module, blocks};
+use crate::cuda::{Module, THREADS};
 use crate::error::Result;
-use crate::ops::{CudaKernel, PrepareCuda, Teams, Walk};
-use crate::tensor::{DType, Dims, normalize_axis};
+use crate::ops::cuda::{BUSY, Teams, WARP, is_single};
+use crate::ops::{CudaKernel, PrepareCuda, Walk};
+use crate::tensor::{Dims, normalize_axis};
 
 static MODULE: Module = crate::cuda_module!("norm");
 
-/// Threads of a block, and of those that read neighbours.
-const THREADS: usize = 256;
-const WARP: usize = 32;
-
-/// Blocks that keep a GPU busy, and least pixels of a thread in a slice.
-const BUSY: usize = 512;
+/// Least pixels of a thread in a slice.
 const EACH: usize = 8;
 
 /// Channels of a thread where they divide by so many.
@@ -22,7 +18,7 @@ const WIDE: usize = 4;
 
 /// A kernel for f32, f16 and bf16.
 pub fn prepare(op: &Norm, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
-    if cx.input(0).info.dtype == DType::F64 {
+    if !is_single(cx.input(0).info.dtype) || cx.has_empty_input() {
         return Ok(None);
     }
     match *op {
@@ -53,13 +49,13 @@ fn rows(cx: &PrepareCuda<'_>, axis: i32, kind: u32, epsilon: f32) -> Result<Cuda
     let walk = Walk::broadcast(&inner, [&vector(1), &vector(2)])?;
     let rows = x.numel() / len;
     let teams = Teams::new(rows, len, 1, walk.rank() == 1);
-    let function = cx.function(&MODULE, &format!("norm_rows_{}{}", x.dtype, teams.suffix()))?;
-    let mut launch = teams.launch(function).input(0).input(1).input(2).output(0);
+    let name = format!("norm_rows_{}{}", x.dtype, teams.suffix());
+    let mut launch = teams.launch(cx, &MODULE, &name)?.input(0).input(1).input(2).output(0);
     for statistic in [1, 2] {
         launch = if statistic < cx.outputs.len() { launch.output(statistic) } else { launch.value(0u64) };
     }
     let launch = launch.value(rows as u32).value(len as u32).value(teams.lanes);
-    walk.give(launch).value(kind).value(epsilon).build()
+    launch.structure(&walk.words()).value(kind).value(epsilon).build()
 }
 
 fn lp(cx: &PrepareCuda<'_>, axis: i32, p: u32) -> Result<CudaKernel> {
@@ -67,7 +63,7 @@ fn lp(cx: &PrepareCuda<'_>, axis: i32, p: u32) -> Result<CudaKernel> {
     let [outer, len, stride] = around(&x.dims, normalize_axis(axis.into(), x.dims.len())?);
     let rows = outer * stride;
     let teams = Teams::new(rows, len, stride, false);
-    let launch = teams.launch(cx.function(&MODULE, &format!("norm_lp_{}", x.dtype))?).input(0).output(0);
+    let launch = teams.launch(cx, &MODULE, &format!("norm_lp_{}", x.dtype))?.input(0).output(0);
     let launch = launch.value(rows as u32).value(len as u32).value(stride as u32);
     launch.value(teams.lanes).value(p).build()
 }
@@ -75,7 +71,7 @@ fn lp(cx: &PrepareCuda<'_>, axis: i32, p: u32) -> Result<CudaKernel> {
 fn response(cx: &PrepareCuda<'_>, size: u32, factor: f32, beta: f32, bias: f32) -> Result<CudaKernel> {
     let x = cx.input(0).info;
     let (n, channels) = (x.numel(), x.dims[x.dims.len() - 1] as u32);
-    let launch = Launch::new(cx.function(&MODULE, "norm_response")?, [blocks(n), 1, 1]);
+    let launch = cx.threads(&MODULE, "norm_response", n)?;
     let launch = launch.input(0).output(0).value(n as u32).value(x.dtype as u32).value(channels);
     let (before, after) = ((size - 1) / 2, size / 2);
     launch.value(before.min(channels)).value(after.min(channels)).value(factor).value(beta).value(bias).build()
@@ -95,17 +91,16 @@ fn group(cx: &PrepareCuda<'_>, groups: usize, epsilon: f32) -> Result<CudaKernel
     let shape = [batch, pixels, channels, channels / groups, slice, slices].map(|n| n as u32);
     let moments = (slices * columns * size_of::<[f32; 3]>()).next_multiple_of(256);
     let statistics = batch * groups * size_of::<[f32; 2]>();
-    let function = |name: &str| cx.function(&MODULE, name);
 
-    let first = Launch::new(function("norm_moments")?, [teams as u32, slices as u32, 1]);
+    let first = cx.grid(&MODULE, "norm_moments", [teams, slices, 1])?;
     let first = first.input(0).workspace(0, moments).value(shape).value(lanes as u32).value(x.dtype as u32);
     let threads = (slices * channels / groups).next_power_of_two().clamp(WARP, THREADS) as u32;
-    let second = Launch::new(function("norm_group_statistics")?, [(batch * groups) as u32, 1, 1]).block([threads, 1, 1]);
+    let second = cx.grid(&MODULE, "norm_group_statistics", [batch * groups, 1, 1])?.block([threads, 1, 1]);
     let second = second.workspace(0, moments).workspace(moments, statistics).value(shape).value(epsilon);
     let (n, wide) = (x.numel(), channels.is_multiple_of(WIDE));
     let (name, threads) =
         if wide { (format!("norm_group_{}_wide", x.dtype), n / WIDE) } else { ("norm_group".into(), n) };
-    let third = Launch::new(function(&name)?, [blocks(threads), 1, 1]);
+    let third = cx.threads(&MODULE, &name, threads)?;
     let third = third.input(0).input(1).input(2).workspace(moments, statistics).output(0);
     let third = third.value(shape).value(n as u32);
     let third = if wide { third } else { third.value(x.dtype as u32) };

@@ -12,11 +12,11 @@ template <class T> __device__ inline float value(const T *vector, unsigned i, fl
   return vector ? to_float(vector[i]) : absent;
 }
 
-/// Layer and root mean square normalisation of rows of neighbours. The walk finds scale and bias, which broadcast to a row; with
-/// V > 1 it has a single dimension.
+/// Layer and root mean square normalisation of rows of neighbours. The walk finds scale and bias, which broadcast to a row;
+/// with V > 1 it has a single dimension.
 template <class T, unsigned V>
-__device__ void norm_rows(const T *x, const T *scale, const T *bias, T *y, float *means, float *inverses, unsigned rows, unsigned len,
-                          unsigned lanes, unsigned rank, const Dims &extents, const Strides<2> &strides, unsigned kind, float epsilon) {
+__device__ void norm_rows(const T *x, const T *scale, const T *bias, T *y, float *means, float *inverses, unsigned rows,
+                          unsigned len, unsigned lanes, const Walk<2> &walk, unsigned kind, float epsilon) {
   Team team(lanes, true);
   Row<T, V> row(x, rows, len, 1, team);
   bool present = team.row < rows;
@@ -36,34 +36,34 @@ __device__ void norm_rows(const T *x, const T *scale, const T *bias, T *y, float
   if (present && team.lane == 0 && inverses)
     inverses[team.row] = inverse;
   row.map(y, [&](float x, unsigned i) {
-    unsigned at[2] = {i * strides.of[0].n[0], i * strides.of[1].n[0]};
+    unsigned at[2] = {i * walk.strides[0].n[0], i * walk.strides[1].n[0]};
     if (V == 1)
-      locate(i, rank, extents, strides, at);
+      walk.locate(i, at);
     return (x - origin - mean) * inverse * value(scale, at[0], 1.0f) + value(bias, at[1], 0.0f);
   });
 }
 
-#define ROWS_KERNEL(name, T, V)                                                                                                 \
-  TEAM_KERNEL name(const T *x, const T *scale, const T *bias, T *y, float *means, float *inverses, unsigned rows, unsigned len, \
-              unsigned lanes, unsigned rank, UNIFORM Dims extents, UNIFORM Strides<2> strides, unsigned kind, float epsilon) {  \
-    norm_rows<T, V>(x, scale, bias, y, means, inverses, rows, len, lanes, rank, extents, strides, kind, epsilon);               \
+#define ROWS_KERNEL(name, T, V)                                                                                                \
+  TEAM_KERNEL name(const T *x, const T *scale, const T *bias, T *y, float *means, float *inverses, unsigned rows,              \
+                   unsigned len, unsigned lanes, UNIFORM Walk<2> walk, unsigned kind, float epsilon) {                         \
+    norm_rows<T, V>(x, scale, bias, y, means, inverses, rows, len, lanes, walk, kind, epsilon);                                \
   }
-#define ROWS_KERNELS(T, suffix)                                                                                                 \
-  ROWS_KERNEL(norm_rows_##suffix, T, 1)                                                                                         \
+#define ROWS_KERNELS(T, suffix)                                                                                                \
+  ROWS_KERNEL(norm_rows_##suffix, T, 1)                                                                                        \
   ROWS_KERNEL(norm_rows_##suffix##_wide, T, 4)
 FLOATS(ROWS_KERNELS)
 
 /// Division of rows by their 1-norm or 2-norm.
-#define LP_KERNEL(T, suffix)                                                                                                    \
-  TEAM_KERNEL norm_lp_##suffix(const T *x, T *y, unsigned rows, unsigned len, unsigned stride, unsigned lanes, unsigned p) {    \
-    Team team(lanes, stride == 1);                                                                                              \
-    Row<T, 1> row(x, rows, len, stride, team);                                                                                  \
-    float sum = 0.0f;                                                                                                           \
-    row.each([&](float x, unsigned) { sum += p == 1 ? fabsf(x) : x * x; });                                                     \
-    sum = team.fold<Sum>(sum);                                                                                                  \
-    /* Where the norm is zero all elements are, and any divisor gives the zeros that are wanted. */                             \
-    float norm = sum == 0.0f ? 1.0f : p == 1 ? sum : sqrtf(sum);                                                                \
-    row.map(y, [=](float x, unsigned) { return x / norm; });                                                                    \
+#define LP_KERNEL(T, suffix)                                                                                                   \
+  TEAM_KERNEL norm_lp_##suffix(const T *x, T *y, unsigned rows, unsigned len, unsigned stride, unsigned lanes, unsigned p) {   \
+    Team team(lanes, stride == 1);                                                                                             \
+    Row<T, 1> row(x, rows, len, stride, team);                                                                                 \
+    float sum = 0.0f;                                                                                                          \
+    row.each([&](float x, unsigned) { sum += p == 1 ? fabsf(x) : x * x; });                                                    \
+    sum = team.fold<Sum>(sum);                                                                                                 \
+    /* Where the norm is zero all elements are, and any divisor gives the zeros that are wanted. */                            \
+    float norm = sum == 0.0f ? 1.0f : p == 1 ? sum : sqrtf(sum);                                                               \
+    row.map(y, [=](float x, unsigned) { return x / norm; });                                                                   \
   }
 FLOATS(LP_KERNEL)
 
@@ -178,7 +178,7 @@ __device__ inline void normalize(float (&values)[N], unsigned i, const Groups &g
   }
 }
 
-#define GROUP_PARAMETERS(T)                                                                                                     \
+#define GROUP_PARAMETERS(T)                                                                                                    \
   const T *x, const T *scale, const T *bias, const Vector<float, 2> *statistics, T *y, Groups g, unsigned n
 
 /// Any type, a channel in a thread.
@@ -195,17 +195,16 @@ KERNEL norm_group(GROUP_PARAMETERS(void), unsigned type) {
 }
 
 /// 4 channels in a thread.
-#define GROUP_KERNEL(T, suffix)                                                                                                 \
-  KERNEL norm_group_##suffix##_wide(GROUP_PARAMETERS(T)) {                                                                      \
-    unsigned i = thread_index() * 4;                                                                                            \
-    if (i >= n)                                                                                                                 \
-      return;                                                                                                                   \
-    float values[4];                                                                                                            \
-    load_vector(x + i, values);                                                                                                 \
-    auto load = [=](unsigned i) { return to_float(x[i]); };                                                                     \
-    normalize(values, i, g, statistics, load, [=](float v, unsigned channel) {                                                  \
-      return v * value(scale, channel, 1.0f) + value(bias, channel, 0.0f);                                                      \
-    });                                                                                                                         \
-    store_vector(y + i, values);                                                                                                \
+#define GROUP_KERNEL(T, suffix)                                                                                                \
+  KERNEL norm_group_##suffix##_wide(GROUP_PARAMETERS(T)) {                                                                     \
+    unsigned i = thread_index() * 4;                                                                                           \
+    if (i >= n)                                                                                                                \
+      return;                                                                                                                  \
+    float values[4];                                                                                                           \
+    load_vector(x + i, values);                                                                                                \
+    auto load = [=](unsigned i) { return to_float(x[i]); };                                                                    \
+    normalize(values, i, g, statistics, load,                                                                                  \
+              [=](float v, unsigned channel) { return v * value(scale, channel, 1.0f) + value(bias, channel, 0.0f); });        \
+    store_vector(y + i, values);                                                                                               \
   }
 FLOATS(GROUP_KERNEL)

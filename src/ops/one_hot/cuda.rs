@@ -1,6 +1,6 @@
 //! A thread for each element of the output.
 
-use crate::cuda::{Launch, Module, blocks, divisor};
+use crate::cuda::{Module, divisor};
 use crate::error::Result;
 use crate::ops::{CudaKernel, PrepareCuda};
 
@@ -10,8 +10,7 @@ static MODULE: Module = crate::cuda_module!("one_hot");
 pub fn prepare(cx: &PrepareCuda<'_>, axis: usize) -> Result<Option<CudaKernel>> {
     let out = cx.outputs[0];
     let inner = out.dims[axis + 1..].iter().product();
-    let function = cx.function(&MODULE, &format!("one_hot_b{}", 8 * out.dtype.size()))?;
-    let launch = Launch::new(function, [blocks(out.numel()), 1, 1]).input(0).input(2).output(0);
+    let launch = cx.threads(&MODULE, &format!("one_hot_b{}", 8 * out.dtype.size()), out.numel())?.input(0).input(2).output(0);
     let launch = launch.value(out.numel() as u32).value(cx.input(0).info.dtype as u32);
     launch.value(divisor(inner)).value(divisor(out.dims[axis])).build().map(Some)
 }

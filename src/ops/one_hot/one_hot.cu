@@ -1,6 +1,6 @@
 // OneHot; see mod.rs. One thread writes one element.
-#include "any.cuh"
 #include "index.cuh"
+#include "number.cuh"
 
 /// A float truncated to an integer, which is then in range; 0 for NaN.
 template <class F> __device__ long long truncated(F value) {
@@ -10,30 +10,9 @@ template <class F> __device__ long long truncated(F value) {
 
 /// Element `i` of a tensor as an integer.
 __device__ inline long long integer_at(const void *data, unsigned i, unsigned type) {
-  switch (type) {
-  case TYPE_F32:
-    return truncated(((const float *)data)[i]);
-  case TYPE_F64:
+  if (type == F64)
     return truncated(((const double *)data)[i]);
-  case TYPE_F16:
-    return truncated(to_float(((const f16 *)data)[i]));
-  case TYPE_BF16:
-    return truncated(to_float(((const bf16 *)data)[i]));
-  case TYPE_I8:
-    return ((const signed char *)data)[i];
-  case TYPE_I16:
-    return ((const short *)data)[i];
-  case TYPE_I32:
-    return ((const int *)data)[i];
-  case TYPE_U8:
-    return ((const unsigned char *)data)[i];
-  case TYPE_U16:
-    return ((const unsigned short *)data)[i];
-  case TYPE_U32:
-    return ((const unsigned *)data)[i];
-  default:
-    return ((const long long *)data)[i];
-  }
+  return type <= BF16 ? truncated(load_single(data, i, type)) : load_integer(data, i, type);
 }
 
 template <class W>
@@ -48,9 +27,9 @@ __device__ void one_hot(const void *indices, const W *values, W *y, unsigned cou
   y[index] = values[selected == (long long)place];
 }
 
-#define ONE_HOT_KERNEL(W, suffix)                                                                                               \
-  KERNEL one_hot_##suffix(const void *indices, const W *values, W *y, unsigned count, unsigned type, Divisor inner,             \
-                          Divisor depth) {                                                                                      \
-    one_hot(indices, values, y, count, type, inner, depth);                                                                     \
+#define ONE_HOT_KERNEL(W, suffix)                                                                                              \
+  KERNEL one_hot_##suffix(const void *indices, const W *values, W *y, unsigned count, unsigned type, Divisor inner,            \
+                          Divisor depth) {                                                                                     \
+    one_hot(indices, values, y, count, type, inner, depth);                                                                    \
   }
 WORDS(ONE_HOT_KERNEL)

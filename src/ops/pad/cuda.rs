@@ -1,7 +1,7 @@
 //! A thread for each word of the output.
 
 use super::Pad;
-use crate::cuda::{Launch, MAX_ELEMENTS, Module, blocks, divisor};
+use crate::cuda::{MAX_ELEMENTS, Module, divisor};
 use crate::error::Result;
 use crate::ops::strided_cuda::words;
 use crate::ops::{CudaKernel, PrepareCuda};
@@ -43,8 +43,7 @@ pub fn prepare(op: &Pad, cx: &PrepareCuda<'_>, before: &[i64], after: &[i64]) ->
         (last.from, last.to) = (len, len);
     }
     let count = axes.iter().map(|a| a.to).product();
-    let function = cx.function(&MODULE, &format!("pad_b{}", 8 * word))?;
-    let launch = Launch::new(function, [blocks(count), 1, 1]).input(0).input(2).output(0).value(count as u32);
+    let launch = cx.threads(&MODULE, &format!("pad_b{}", 8 * word), count)?.input(0).input(2).output(0).value(count as u32);
     let launch = launch.value(size as u32).value(op.mode as u32).value(axes.len() as u32);
     launch.value(parameters(&axes)).build().map(Some)
 }

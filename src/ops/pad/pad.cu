@@ -1,5 +1,6 @@
 // Pad; see mod.rs. One thread writes one word.
 #include "index.cuh"
+#include "vector.cuh"
 
 enum Mode { CONSTANT, REFLECT, EDGE, WRAP };
 
@@ -64,9 +65,9 @@ __device__ void pad(const W *x, const unsigned char *value, W *y, unsigned count
   y[index] = x[source];
 }
 
-#define PAD_KERNEL(W, suffix)                                                                                                   \
-  KERNEL pad_##suffix(const W *x, const unsigned char *value, W *y, unsigned count, unsigned size, unsigned mode,               \
-                      unsigned rank, TABLE(Axes) axes) {                                                                        \
-    pad(x, value, y, count, size, mode, rank, axes);                                                                            \
+#define PAD_KERNEL(W, suffix)                                                                                                  \
+  KERNEL pad_##suffix(const W *x, const unsigned char *value, W *y, unsigned count, unsigned size, unsigned mode,              \
+                      unsigned rank, UNIFORM Axes axes) {                                                                      \
+    pad(x, value, y, count, size, mode, rank, axes);                                                                           \
   }
 WIDE_WORDS(PAD_KERNEL)

@@ -1,7 +1,7 @@
 //! A thread for 4 channels of an output pixel where they divide by 4, otherwise for each.
 
 use super::{Pool, PoolKind};
-use crate::cuda::{Launch, Module, blocks};
+use crate::cuda::Module;
 use crate::error::Result;
 use crate::ops::window::spatial;
 use crate::ops::{CudaKernel, PrepareCuda};
@@ -43,8 +43,7 @@ pub fn prepare(op: &Pool, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
         true => (format!("pool_{}_wide", x.dtype), out.numel() / WIDE),
         false => ("pool_any".into(), out.numel()),
     };
-    let function = cx.function(&MODULE, &name)?;
-    let launch = Launch::new(function, [blocks(threads), 1, 1]).input(0).output(0);
+    let launch = cx.threads(&MODULE, &name, threads)?.input(0).output(0);
     let launch = if cx.outputs.len() > 1 { launch.output(1) } else { launch.value(0u64) };
     let launch = launch.value(geometry).value(out.numel() as u32).value(kind).value(p);
     if wide { launch } else { launch.value(x.dtype as u32) }.build().map(Some)

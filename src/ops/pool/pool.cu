@@ -89,7 +89,8 @@ private:
 
 /// Pools N channels of an output pixel.
 template <unsigned N, class Load, class Store>
-__device__ inline void pool(Load load, Store store, long long *places, const Geometry &g, unsigned n, unsigned kind, unsigned p) {
+__device__ inline void pool(Load load, Store store, long long *places, const Geometry &g, unsigned n, unsigned kind,
+                            unsigned p) {
   unsigned index = thread_index() * N;
   if (index >= n)
     return;
@@ -122,8 +123,8 @@ __device__ inline void pool(Load load, Store store, long long *places, const Geo
 
 /// Any type, a channel in a thread.
 KERNEL pool_any(const void *x, void *y, long long *places, Geometry g, unsigned n, unsigned kind, unsigned p, unsigned type) {
-  auto load = [=](unsigned i, float(&to)[1]) { to[0] = load_float(x, i, type); };
-  auto store = [=](unsigned i, const float(&from)[1]) {
+  auto load = [=](unsigned i, float (&to)[1]) { to[0] = load_float(x, i, type); };
+  auto store = [=](unsigned i, const float (&from)[1]) {
     if (type <= BF16)
       store_single(y, i, type, from[0]);
     else
@@ -133,9 +134,9 @@ KERNEL pool_any(const void *x, void *y, long long *places, Geometry g, unsigned 
 }
 
 /// Floats, 4 channels in a thread.
-#define WIDE_KERNEL(T, suffix)                                                                                                  \
-  KERNEL pool_##suffix##_wide(const T *x, T *y, long long *places, Geometry g, unsigned n, unsigned kind, unsigned p) {         \
-    pool<4>([=](unsigned i, float(&to)[4]) { load_vector(x + i, to); },                                                         \
-            [=](unsigned i, const float(&from)[4]) { store_vector(y + i, from); }, places, g, n, kind, p);                      \
+#define WIDE_KERNEL(T, suffix)                                                                                                 \
+  KERNEL pool_##suffix##_wide(const T *x, T *y, long long *places, Geometry g, unsigned n, unsigned kind, unsigned p) {        \
+    pool<4>([=](unsigned i, float (&to)[4]) { load_vector(x + i, to); },                                                       \
+            [=](unsigned i, const float (&from)[4]) { store_vector(y + i, from); }, places, g, n, kind, p);                    \
   }
 FLOATS(WIDE_KERNEL)

@@ -2,7 +2,7 @@
 
 use super::Quantize;
 use super::scales::Scales;
-use crate::cuda::{Launch, Module, blocks};
+use crate::cuda::Module;
 use crate::error::Result;
 use crate::ops::{CudaKernel, PrepareCuda};
 use crate::tensor::DType;
@@ -23,7 +23,7 @@ pub fn prepare(op: &Quantize, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>
         _ => (f32::from(u8::MIN), f32::from(u8::MAX)),
     };
     let n = x.numel();
-    let launch = Launch::new(cx.function(&MODULE, "quantize")?, [blocks(n.div_ceil(WIDE)), 1, 1]);
+    let launch = cx.threads(&MODULE, "quantize", n.div_ceil(WIDE))?;
     let launch = launch.input(0).input(1).input(2).output(0).value(n as u32);
     let launch = launch.value(scales.words(scale.dtype, cx.optional(2).map(|zero| zero.info.dtype)));
     let [from, to, precision] = [x.dtype, op.to, op.divided_in(x.dtype, scale.dtype)].map(|dtype| dtype as u32);

@@ -13,7 +13,8 @@ struct Plan {
 };
 
 /// Element i, as the bits of an integer; 0 for NaN. It is called, not inlined: a thread has several elements.
-__noinline__ __device__ unsigned quantized(const void *x, const void *scale, const void *zero, unsigned i, Scales scales, Plan plan) {
+__noinline__ __device__ unsigned quantized(const void *x, const void *scale, const void *zero, unsigned i, Scales scales,
+                                           Plan plan) {
   unsigned at = scales.of(i);
   float dividend = precise(load_float(x, i, plan.from), plan.precision);
   float quotient = precise(dividend / precise(scales.scale(scale, at), plan.precision), plan.precision);

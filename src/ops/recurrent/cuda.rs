@@ -2,7 +2,7 @@
 
 use super::{CellKind, Direction, Function, Recurrent};
 use crate::cpu::Activation;
-use crate::cuda::{Launch, Module, blocks};
+use crate::cuda::{Launch, Module};
 use crate::error::Result;
 use crate::ops::matmul::cuda::gemm::{Axis, Gemm};
 use crate::ops::{CudaKernel, PrepareCuda, activation};
@@ -42,7 +42,7 @@ pub fn prepare(op: &Recurrent, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel
     let x = cx.dims(0);
     let (steps, batch) = if op.batch_first { (x[1], x[0]) } else { (x[0], x[1]) };
     let mut layer = Layer { op, cx, steps, batch, width: x[2], slices: 1, projected: 0 };
-    if steps * layer.stages() > MOST_LAUNCHES {
+    if steps * layer.stages() > MOST_LAUNCHES || cx.has_empty_input() {
         return Ok(None);
     }
     let mut kernels = vec![layer.project()?];
@@ -116,31 +116,28 @@ impl Layer<'_> {
 
     /// Sets a state to what an input holds.
     fn begin(&self, input: usize, region: Region) -> Result<CudaKernel> {
-        let function = self.cx.function(&MODULE, "recurrent_begin")?;
-        let launch = Launch::new(function, [blocks(self.states()), 1, 1]).input(input);
+        let launch = self.cx.threads(&MODULE, "recurrent_begin", self.states())?.input(input);
         self.region(launch, region).value(self.states_words()).build()
     }
 
     /// Gives a state out.
     fn end(&self, region: Region, output: usize) -> Result<CudaKernel> {
-        let function = self.cx.function(&MODULE, "recurrent_end")?;
-        let launch = self.region(Launch::new(function, [blocks(self.states()), 1, 1]), region);
+        let launch = self.region(self.cx.threads(&MODULE, "recurrent_end", self.states())?, region);
         launch.output(output).value(self.states_words()).build()
     }
 
     fn step(&self, step: usize, stage: usize) -> Result<CudaKernel> {
         let suffix = if self.cx.outputs[0].dtype == DType::F32 { "f32" } else { "half" };
-        let function = self.cx.function(&MODULE, &format!("recurrent_step_{suffix}"))?;
         let grid = [self.hidden().div_ceil(UNITS), self.batch.div_ceil(SEQUENCES), self.directions()];
-        let launch = Launch::new(function, grid.map(|n| n as u32)).input(2).input(3).input(4).input(7);
+        let launch = self.cx.grid(&MODULE, &format!("recurrent_step_{suffix}"), grid)?.input(2).input(3).input(4).input(7);
         let launch = self.region(launch.workspace(0, self.projected), Region::Hidden(step % 2));
         let launch = self.region(launch, Region::Hidden((step + 1) % 2));
         let launch = self.region(self.region(launch, Region::State), Region::Reset).output(0);
-        launch.value(self.words()).value(step as u32).value(stage as u32).build()
+        launch.structure(&self.words()).value(step as u32).value(stage as u32).build()
     }
 
     /// Layer of `recurrent.cu`.
-    fn words(&self) -> [u32; 31] {
+    fn words(&self) -> Vec<u32> {
         let (op, kind) = (self.op, self.op.kind as u32);
         let clip = if op.clip > 0.0 { op.clip } else { f32::INFINITY };
         let extents = [self.hidden(), self.batch, self.steps, self.directions(), op.kind.gates()].map(|n| n as u32);
@@ -154,7 +151,7 @@ impl Layer<'_> {
             let functions = op.functions(direction.min(self.directions() - 1));
             words.extend((0..3).flat_map(|f| functions.get(f).map_or([0; 3], |f| function(*f))));
         }
-        std::array::from_fn(|i| words[i])
+        words
     }
 
     /// States of `recurrent.cu`.

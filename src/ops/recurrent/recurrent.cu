@@ -1,8 +1,7 @@
-// Recurrent layers; see mod.rs. The products of all steps with W are there when the first step begins; a launch for each step, or
-// two for a GRU that resets before its product, multiplies the hidden state with R and computes the cells.
+// Recurrent layers; see mod.rs. The products of all steps with W are there when the first step begins; a launch for each step,
+// or two for a GRU that resets before its product, multiplies the hidden state with R and computes the cells.
 #include "activation.cuh"
-#include "any.cuh"
-#include "index.cuh"
+#include "number.cuh"
 
 enum Kind { RNN, GRU, LSTM };
 
@@ -40,7 +39,7 @@ __device__ inline const float *multiplied(const Operands &o, unsigned stage) { r
 #define PARTS (THREADS / UNITS)
 
 /// Function f of a clipped argument. The cell state is no argument that is clipped.
-__attribute__((noinline)) __device__ float apply(const Layer &layer, unsigned direction, unsigned f, float x) {
+__noinline__ __device__ float apply(const Layer &layer, unsigned direction, unsigned f, float x) {
   const Activation function = layer.functions[direction][f];
   if (f < 2 && layer.clip < INFINITY)
     x = clip(x, -layer.clip, layer.clip);
@@ -70,11 +69,11 @@ __device__ inline unsigned state_at(const Layer &l, const Cell &c) {
 
 __device__ inline float bias_at(const Layer &l, const Operands &o, const Cell &c, unsigned gate, unsigned of_r) {
   unsigned columns = l.gates * l.hidden;
-  return o.bias ? float_at(o.bias, (2 * c.direction + of_r) * columns + gate * l.hidden + c.unit, l.type) : 0.0f;
+  return o.bias ? load_single(o.bias, (2 * c.direction + of_r) * columns + gate * l.hidden + c.unit, l.type) : 0.0f;
 }
 
 /// The product of a row of X with W, and the biases that belong to it.
-__attribute__((noinline)) __device__ float projected(const Layer &l, const Operands &o, const Cell &c, unsigned row, unsigned gate) {
+__noinline__ __device__ float projected(const Layer &l, const Operands &o, const Cell &c, unsigned row, unsigned gate) {
   unsigned rows = l.steps * l.batch, columns = l.gates * l.hidden, apart = l.directions * rows * columns;
   const float *at = o.projected + (c.direction * rows + row) * columns + gate * l.hidden + c.unit;
   float sum = 0.0f;
@@ -88,7 +87,7 @@ __attribute__((noinline)) __device__ float projected(const Layer &l, const Opera
 
 /// Weight of the cell state in gate i, o or f.
 __device__ inline float peephole(const Layer &l, const Operands &o, const Cell &c, unsigned gate) {
-  return o.peepholes ? float_at(o.peepholes, (3 * c.direction + gate) * l.hidden + c.unit, l.type) : 0.0f;
+  return o.peepholes ? load_single(o.peepholes, (3 * c.direction + gate) * l.hidden + c.unit, l.type) : 0.0f;
 }
 
 /// The new hidden state, from the sums of both products for each gate.
@@ -102,7 +101,7 @@ __device__ inline float lstm(const Layer &l, const Operands &o, const Cell &c, f
 }
 
 /// The cell, given products with R of the gates of this stage. The first stage of a GRU leaves its update gate as the state.
-__attribute__((noinline)) __device__ void compute(const Layer &l, const Operands &o, const Cell &c, float4 products) {
+__noinline__ __device__ void compute(const Layer &l, const Operands &o, const Cell &c, float4 products) {
   unsigned at = state_at(l, c), length = l.steps;
   float before = o.before[at], result = 0.0f;
   if (o.lengths)
@@ -139,12 +138,8 @@ __attribute__((noinline)) __device__ void compute(const Layer &l, const Operands
   o.after[at] = done ? before : result;
   row = l.batch_first ? (c.sequence * l.steps + time) * l.directions + c.direction
                       : (time * l.directions + c.direction) * l.batch + c.sequence;
-  set_float(o.y, row * l.hidden + c.unit, result, l.type);
+  store_single(o.y, row * l.hidden + c.unit, l.type, result);
 }
-
-/// An element of R as a float.
-__device__ inline float weight_of(float x, unsigned) { return x; }
-__device__ inline float weight_of(unsigned short x, unsigned type) { return half_value(x, type); }
 
 /// A block computes UNITS units of SEQUENCES sequences; W is the type of the weights or of their bits.
 template <class W> __device__ void step_of(const Layer &l, const Operands &o, unsigned step, unsigned stage) {
@@ -170,7 +165,7 @@ template <class W> __device__ void step_of(const Layer &l, const Operands &o, un
 #pragma unroll
     for (unsigned g = 0; g < 4; ++g)
       if (g < gates) {
-        float weight = weight_of(weights[k * columns + g * l.hidden], l.type);
+        float weight = widen(weights[k * columns + g * l.hidden], l.type);
 #pragma unroll
         for (unsigned b = 0; b < SEQUENCES; ++b)
           sums[g][b] = fmaf(weight, h[b], sums[g][b]);
@@ -195,17 +190,18 @@ template <class W> __device__ void step_of(const Layer &l, const Operands &o, un
   compute(l, o, cell, products);
 }
 
-#define RECURRENT_KERNEL(W, suffix)                                                                                             \
-  KERNEL recurrent_step_##suffix(const void *weights, const void *bias, const int *lengths, const void *peepholes,              \
-                                 const float *projected, const float *before, float *after, float *state, float *reset,         \
-                                 void *y, TABLE(Layer) layer, unsigned step, unsigned stage) {                                  \
-    Operands operands = {weights, bias, peepholes, lengths, projected, before, after, state, reset, y};                         \
-    step_of<W>(layer, operands, step, stage);                                                                                   \
+#define RECURRENT_KERNEL(W, suffix)                                                                                            \
+  KERNEL recurrent_step_##suffix(const void *weights, const void *bias, const int *lengths, const void *peepholes,             \
+                                 const float *projected, const float *before, float *after, float *state, float *reset,        \
+                                 void *y, UNIFORM Layer layer, unsigned step, unsigned stage) {                                \
+    Operands operands = {weights, bias, peepholes, lengths, projected, before, after, state, reset, y};                        \
+    step_of<W>(layer, operands, step, stage);                                                                                  \
   }
 RECURRENT_KERNEL(float, f32)
-RECURRENT_KERNEL(unsigned short, half)
+RECURRENT_KERNEL(half, half)
 
-/// States are [directions, batch, hidden] in the workspace, and [batch, directions, hidden] outside of it if the batch is first.
+/// States are [directions, batch, hidden] in the workspace, and [batch, directions, hidden] outside of it if the batch is
+/// first.
 struct States {
   unsigned hidden, batch, directions, type, batch_first;
 };
@@ -219,11 +215,11 @@ __device__ inline unsigned outside(const States &s, unsigned index) {
 KERNEL recurrent_begin(const void *initial, float *states, States s) {
   unsigned index = thread_index();
   if (index < s.hidden * s.batch * s.directions)
-    states[index] = initial ? float_at(initial, outside(s, index), s.type) : 0.0f;
+    states[index] = initial ? load_single(initial, outside(s, index), s.type) : 0.0f;
 }
 
 KERNEL recurrent_end(const float *states, void *last, States s) {
   unsigned index = thread_index();
   if (index < s.hidden * s.batch * s.directions)
-    set_float(last, outside(s, index), states[index], s.type);
+    store_single(last, outside(s, index), s.type, states[index]);
 }

@@ -3,25 +3,21 @@
 //! How elements are shared out follows from the shapes alone, so that sums have the same bits on every GPU.
 
 use super::{Reduce, ReduceKind, walks};
-use crate::cuda::{Launch, Module};
+use crate::cuda::{Launch, Module, THREADS};
 use crate::error::Result;
+use crate::ops::cuda::{BUSY, WARP};
 use crate::ops::{CudaKernel, PrepareCuda, Walk};
 use crate::tensor::{DType, Shape};
 
 static MODULE: Module = crate::cuda_module!("reduce");
 
-/// Threads of a block, and of those that read neighbours.
-const THREADS: usize = 256;
-const WARP: usize = 32;
-
-/// Blocks that keep a GPU busy, elements of a thread in a slice, and in a row that a team reduces by itself.
-const BUSY: usize = 512;
+/// Elements of a thread in a slice, and in a row that a team reduces by itself.
 const EACH: usize = 8;
 
 /// A kernel for every type but f64; there is none for logarithms and roots of integers.
 pub fn prepare(op: &Reduce, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
     let x = cx.input(0).info;
-    if x.dtype == DType::F64 || !x.dtype.is_float() && op.kind.is_real() {
+    if x.dtype == DType::F64 || !x.dtype.is_float() && op.kind.is_real() || cx.has_empty_input() {
         return Ok(None);
     }
     let (kept, gone) = walks(&x.dims, &op.reduced(&Shape::fixed(&x.dims)?)?);
@@ -156,8 +152,8 @@ impl Build<'_> {
         };
         let slice = pass.count.div_ceil(shares.slices);
         let blocks = self.results.div_ceil(THREADS / shares.lanes);
-        let grid = [blocks as u32, pass.count.div_ceil(slice) as u32, 1];
-        let launch = Launch::new(self.cx.function(&MODULE, name)?, grid).input(0).output(0);
+        let grid = [blocks, pass.count.div_ceil(slice), 1];
+        let launch = self.cx.grid(&MODULE, name, grid)?.input(0).output(0);
         let in_workspace = |launch: Launch, at: Option<usize>, sums: usize| match at {
             Some(at) => launch.workspace(at, self.bytes(sums)),
             None => launch.value(0u64),
@@ -167,7 +163,7 @@ impl Build<'_> {
         let launch = in_workspace(launch, pass.target, shares.slices);
         let shape = [self.results, pass.count, slice, shares.lanes, shares.adjacent.into()];
         let launch = launch.value(shape.map(|n| n as u32));
-        let launch = pass.walks.iter().fold(launch, |launch, walk| walk.give(launch));
+        let launch = pass.walks.iter().fold(launch, |launch, walk| launch.structure(&walk.words()));
         let (map, fold, finish) = pass.steps;
         let launch = launch.value([map as u32, fold as u32, finish as u32, self.total as u32]);
         launch.value(self.dtype as u32).build()

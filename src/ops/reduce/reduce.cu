@@ -129,13 +129,12 @@ template <class A> __device__ inline A fold_teams(A value, const Team &team, uns
 /// A team's slice of a result. `kept` tells where the elements of each result begin, `gone` where they are from there; `top` is
 /// what is subtracted before an exponential.
 template <class A, class Load>
-__device__ inline A reduce(Load load, float top, const Team &team, const Shape &shape, unsigned kept_rank, const Dims &kept,
-                           const Strides<1> &kept_strides, unsigned gone_rank, const Dims &gone, const Strides<1> &gone_strides,
+__device__ inline A reduce(Load load, float top, const Team &team, const Shape &shape, const Walk<1> &kept, const Walk<1> &gone,
                            Step step) {
   A total = nothing(A(), step.fold);
   unsigned begin = blockIdx.y * shape.slice, end = min(begin + shape.slice, shape.count), start[1], at[1];
   if (team.row < shape.results) {
-    locate(team.row, kept_rank, kept, kept_strides, start);
+    kept.locate(team.row, start);
     constexpr unsigned N = AHEAD<A>;
 #pragma unroll 1
     for (unsigned i = begin + team.lane; i < end; i += N * team.lanes) {
@@ -143,7 +142,7 @@ __device__ inline A reduce(Load load, float top, const Team &team, const Shape &
 #pragma unroll
       for (unsigned j = 0; j < N; ++j) {
         // Beyond the end the last element is read again, and left out.
-        locate(min(i + j * team.lanes, end - 1), gone_rank, gone, gone_strides, at);
+        gone.locate(min(i + j * team.lanes, end - 1), at);
         x[j] = load(start[0] + at[0]);
       }
       map(x, step.map, top);
@@ -156,27 +155,26 @@ __device__ inline A reduce(Load load, float top, const Team &team, const Shape &
   return fold_teams(total, team, step.fold);
 }
 
-#define PARAMETERS(A)                                                                                                           \
-  const A *sums, const float *tops, A *partial, Shape shape, unsigned kept_rank, UNIFORM Dims kept,                             \
-      UNIFORM Strides<1> kept_strides, unsigned gone_rank, UNIFORM Dims gone, UNIFORM Strides<1> gone_strides, Step step
+#define PARAMETERS(A)                                                                                                          \
+  const A *sums, const float *tops, A *partial, Shape shape, UNIFORM Walk<1> kept, UNIFORM Walk<1> gone, Step step
 
 /// Reduces elements of x, or what earlier launches have left in `sums`; stores into `partial` what later ones take, or into y.
-#define REDUCE(A, element, store)                                                                                               \
-  Team team(shape.lanes, shape.adjacent);                                                                                       \
-  bool first = team.lane == 0 && team.row < shape.results;                                                                      \
-  float top = tops && team.row < shape.results ? tops[team.row] : 0.0f;                                                         \
-  top = fabsf(top) < INFINITY ? top : 0.0f;                                                                                     \
-  auto load = [=](unsigned i) -> A { return sums ? sums[i] : element; };                                                        \
-  A total = reduce<A>(load, top, team, shape, kept_rank, kept, kept_strides, gone_rank, gone, gone_strides, step);              \
-  if (first && partial)                                                                                                         \
-    partial[blockIdx.y * shape.results + team.row] = total;                                                                     \
-  else if (first)                                                                                                               \
+#define REDUCE(A, element, store)                                                                                              \
+  Team team(shape.lanes, shape.adjacent);                                                                                      \
+  bool first = team.lane == 0 && team.row < shape.results;                                                                     \
+  float top = tops && team.row < shape.results ? tops[team.row] : 0.0f;                                                        \
+  top = fabsf(top) < INFINITY ? top : 0.0f;                                                                                    \
+  auto load = [=](unsigned i) -> A { return sums ? sums[i] : element; };                                                       \
+  A total = reduce<A>(load, top, team, shape, kept, gone, step);                                                               \
+  if (first && partial)                                                                                                        \
+    partial[blockIdx.y * shape.results + team.row] = total;                                                                    \
+  else if (first)                                                                                                              \
     store(team.row, finished(total, step.finish, step.total, top))
 
-#define REDUCE_KERNEL(name, A, load_element, store_element)                                                                     \
-  KERNEL name(const void *x, void *y, PARAMETERS(A), unsigned type) {                                                           \
-    auto store = [=](unsigned i, A value) { store_element(y, i, type, value); };                                                \
-    REDUCE(A, (A)load_element(x, i, type), store);                                                                              \
+#define REDUCE_KERNEL(name, A, load_element, store_element)                                                                    \
+  KERNEL name(const void *x, void *y, PARAMETERS(A), unsigned type) {                                                          \
+    auto store = [=](unsigned i, A value) { store_element(y, i, type, value); };                                               \
+    REDUCE(A, (A)load_element(x, i, type), store);                                                                             \
   }
 REDUCE_KERNEL(reduce_float, float, load_single, store_single)
 REDUCE_KERNEL(reduce_integer, long long, load_integer, store_integer)

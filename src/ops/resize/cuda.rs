@@ -4,6 +4,7 @@ use super::axis::{Filter, Map};
 use super::{Coordinates, Interpolation, Resize};
 use crate::cuda::{Launch, Module, blocks, dims, divisors};
 use crate::error::Result;
+use crate::ops::cuda::is_single;
 use crate::ops::elementwise::{Number, for_type};
 use crate::ops::strided_cuda::{Copy, words};
 use crate::ops::{CudaKernel, PrepareCuda, Tensor};
@@ -39,8 +40,8 @@ struct Frame {
 /// The kernel for the axes that are resized.
 pub fn prepare(cx: &PrepareCuda<'_>, op: &Resize, mut maps: Vec<(usize, Map)>) -> Result<Option<CudaKernel>> {
     let dtype = cx.outputs[0].dtype;
-    let computed = matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::U8 | DType::I8);
-    if maps.len() > AXES || op.mode != Interpolation::Nearest && !computed {
+    let computed = is_single(dtype) || matches!(dtype, DType::U8 | DType::I8);
+    if maps.len() > AXES || cx.has_empty_input() || op.mode != Interpolation::Nearest && !computed {
         return Ok(None);
     }
     if maps.is_empty() {
@@ -98,8 +99,7 @@ impl Frame {
     }
 
     fn tables(&self, cx: &PrepareCuda<'_>, op: &Resize) -> Result<CudaKernel> {
-        let function = cx.function(&MODULE, "resize_tables")?;
-        let launch = Launch::new(function, [blocks(self.longest), AXES as u32, 1]);
+        let launch = cx.grid(&MODULE, "resize_tables", [blocks(self.longest) as usize, AXES, 1])?;
         let launch = self.weights(self.index(launch)).value(self.tables.map(|t| t.map)).value(self.tables.map(|t| t.table));
         let kinds = [op.coordinates as u32, op.nearest as u32, op.exclude_outside.into()];
         launch.value([op.cubic_a.to_bits(), kinds[0], kinds[1], kinds[2]]).build()
@@ -126,8 +126,7 @@ impl Frame {
     }
 
     fn elements(&self, cx: &PrepareCuda<'_>, name: &str) -> Result<Launch> {
-        let function = cx.function(&MODULE, name)?;
-        Ok(Launch::new(function, [blocks(self.count() as usize), 1, 1]).input(0).output(0))
+        Ok(cx.threads(&MODULE, name, self.count() as usize)?.input(0).output(0))
     }
 
     fn places(&self, launch: Launch) -> Launch {

@@ -1,7 +1,9 @@
-// Resize; see mod.rs and axis.rs. A first kernel computes of which elements, with which weights, each coordinate of each resized
-// axis is made, in f64 as the CPU does, so that both choose the same ones; a second one combines them, a thread for each element.
-#include "any.cuh"
+// Resize; see mod.rs and axis.rs. A first kernel computes of which elements, with which weights, each coordinate of each
+// resized axis is made, in f64 as the CPU does, so that both choose the same ones; a second one combines them, a thread for
+// each element.
 #include "index.cuh"
+#include "number.cuh"
+#include "vector.cuh"
 
 enum Mode { NEAREST, LINEAR, CUBIC };
 enum Coordinates { HALF_PIXEL, HALF_PIXEL_SYMMETRIC, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC, CROP_AND_RESIZE };
@@ -81,7 +83,7 @@ __device__ inline double tap_weight(double distance, double a, unsigned mode) {
 }
 
 /// The tables of axis blockIdx.y.
-KERNEL resize_tables(unsigned *index, float *weights, TABLE(Maps) maps, TABLE(Tables) tables, Filter filter) {
+KERNEL resize_tables(unsigned *index, float *weights, UNIFORM Maps maps, UNIFORM Tables tables, Filter filter) {
   const Map &map = maps.n[blockIdx.y];
   const Table &table = tables.n[blockIdx.y];
   unsigned i = thread_index(), taps = table.taps, at = table.first + i * taps;
@@ -149,38 +151,32 @@ __device__ void nearest(const W *x, W *y, const unsigned *index, unsigned count,
     y[i] = x[p.base + a * p.stride[0] + b * p.stride[1] + c * p.stride[2]];
 }
 
-#define NEAREST_KERNEL(W, suffix)                                                                                               \
-  KERNEL resize_nearest_##suffix(const W *x, W *y, const unsigned *index, unsigned count, unsigned long long outside,           \
-                                 TABLE(Extents) extents, TABLE(Dims) strides, TABLE(Tables) tables) {                           \
-    nearest(x, y, index, count, outside, extents, strides, tables);                                                             \
+#define NEAREST_KERNEL(W, suffix)                                                                                              \
+  KERNEL resize_nearest_##suffix(const W *x, W *y, const unsigned *index, unsigned count, unsigned long long outside,          \
+                                 UNIFORM Extents extents, UNIFORM Dims strides, UNIFORM Tables tables) {                       \
+    nearest(x, y, index, count, outside, extents, strides, tables);                                                            \
   }
 WIDE_WORDS(NEAREST_KERNEL)
 
-__device__ inline float value_at(const void *x, unsigned i, unsigned type) {
-  if (type == TYPE_U8)
-    return (float)((const unsigned char *)x)[i];
-  return type == TYPE_I8 ? (float)((const signed char *)x)[i] : float_at(x, i, type);
-}
-
-/// Integers are rounded half to even and saturate; NaN becomes 0.
-__device__ inline void set_value(void *y, unsigned i, float value, unsigned type) {
-  if (type == TYPE_U8)
+/// Stores a blend. Integers are rounded half to even and saturate; NaN becomes 0.
+__device__ inline void store_blend(void *y, unsigned i, unsigned type, float value) {
+  if (type == U8)
     ((unsigned char *)y)[i] = value > 0.0f ? (unsigned char)fminf(rintf(value), 255.0f) : (unsigned char)0;
-  else if (type == TYPE_I8)
+  else if (type == I8)
     ((signed char *)y)[i] = value == value ? (signed char)fmaxf(fminf(rintf(value), 127.0f), -128.0f) : (signed char)0;
   else
-    set_float(y, i, value, type);
+    store_single(y, i, type, value);
 }
 
 /// Rows are blended first, without those that have no weight, then elements along the last axis.
 KERNEL resize_blended(const void *x, void *y, const unsigned *index, const float *weights, unsigned count, unsigned type,
-                      float outside, TABLE(Extents) extents, TABLE(Dims) strides, TABLE(Tables) tables) {
+                      float outside, UNIFORM Extents extents, UNIFORM Dims strides, UNIFORM Tables tables) {
   unsigned i = thread_index();
   if (i >= count)
     return;
   Place p = place(i, extents, strides, tables);
   if (index[p.at[0]] == OUTSIDE || index[p.at[1]] == OUTSIDE || index[p.at[2]] == OUTSIDE) {
-    set_value(y, i, outside, type);
+    store_blend(y, i, type, outside);
     return;
   }
   float sum = 0.0f;
@@ -195,10 +191,10 @@ KERNEL resize_blended(const void *x, void *y, const unsigned *index, const float
       for (unsigned b = 0; b < tables.n[1].taps; ++b) {
         float weight = weights[p.at[0] + a] * weights[p.at[1] + b];
         if (weight != 0.0f)
-          blend = fmaf(value_at(x, outer + index[p.at[1] + b] * p.stride[1], type), weight, blend);
+          blend = fmaf(load_float(x, outer + index[p.at[1] + b] * p.stride[1], type), weight, blend);
       }
     }
     sum = fmaf(blend, weights[p.at[2] + c], sum);
   }
-  set_value(y, i, sum, type);
+  store_blend(y, i, type, sum);
 }

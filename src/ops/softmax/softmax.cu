@@ -23,11 +23,11 @@ __device__ void softmax(const T *x, T *y, unsigned rows, unsigned len, unsigned 
   row.map(y, [=](float x, unsigned) { return kind == SOFTMAX ? expf(x - top) * scale : x - top - shift; });
 }
 
-#define SOFTMAX_KERNEL(name, T, V)                                                                                              \
-  TEAM_KERNEL name(const T *x, T *y, unsigned rows, unsigned len, unsigned stride, unsigned lanes, unsigned kind) {             \
-    softmax<T, V>(x, y, rows, len, stride, lanes, kind);                                                                        \
+#define SOFTMAX_KERNEL(name, T, V)                                                                                             \
+  TEAM_KERNEL name(const T *x, T *y, unsigned rows, unsigned len, unsigned stride, unsigned lanes, unsigned kind) {            \
+    softmax<T, V>(x, y, rows, len, stride, lanes, kind);                                                                       \
   }
-#define SOFTMAX_KERNELS(T, suffix)                                                                                              \
-  SOFTMAX_KERNEL(softmax_##suffix, T, 1)                                                                                        \
+#define SOFTMAX_KERNELS(T, suffix)                                                                                             \
+  SOFTMAX_KERNEL(softmax_##suffix, T, 1)                                                                                       \
   SOFTMAX_KERNEL(softmax_##suffix##_wide, T, 4)
 FLOATS(SOFTMAX_KERNELS)

@@ -15,6 +15,9 @@ pub fn prepare(cx: &PrepareCuda<'_>, axis: i64) -> Result<Option<CudaKernel>> {
     let mut copies = vec![];
     for (i, out) in cx.outputs.iter().enumerate() {
         let n = width(&out.dims);
+        if n == 0 {
+            continue;
+        }
         let axes = [(rows, total as isize, n as isize), (n, 1, 1)];
         copies.extend(Copy::new(out.dtype.size(), (start, 0), axes).kernel(cx, 0, i)?);
         start += n;

@@ -12,9 +12,9 @@ __device__ void trilu(const W *x, const long long *diagonal, W *y, unsigned coun
   y[index] = (upper ? from_diagonal >= k : from_diagonal <= k) ? x[index] : W{};
 }
 
-#define TRILU_KERNEL(W, suffix)                                                                                                 \
-  KERNEL trilu_##suffix(const W *x, const long long *diagonal, W *y, unsigned count, unsigned upper, Divisor width,             \
-                        Divisor height) {                                                                                       \
-    trilu(x, diagonal, y, count, upper, width, height);                                                                         \
+#define TRILU_KERNEL(W, suffix)                                                                                                \
+  KERNEL trilu_##suffix(const W *x, const long long *diagonal, W *y, unsigned count, unsigned upper, Divisor width,            \
+                        Divisor height) {                                                                                      \
+    trilu(x, diagonal, y, count, upper, width, height);                                                                        \
   }
 WORDS(TRILU_KERNEL)

@@ -1,8 +1,9 @@
 //! A thread for each 16 bytes of floats, or for each integer.
 
 use super::{Unary, UnaryKind};
-use crate::cuda::{Launch, Module, blocks};
+use crate::cuda::{Launch, Module};
 use crate::error::Result;
+use crate::ops::cuda::is_single;
 use crate::ops::{CudaKernel, PrepareCuda};
 use crate::tensor::DType;
 
@@ -12,9 +13,8 @@ static MODULE: Module = crate::cuda_module!("unary");
 pub fn prepare(op: &Unary, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
     let x = cx.input(0).info;
     let (n, size) = (x.numel(), x.dtype.size());
-    let single = matches!(x.dtype, DType::F32 | DType::F16 | DType::BF16);
     let launch = |name: &str, threads: usize| -> Result<Launch> {
-        Ok(Launch::new(cx.function(&MODULE, name)?, [blocks(threads), 1, 1]).input(0).output(0).value(n as u32))
+        Ok(cx.threads(&MODULE, name, threads)?.input(0).output(0).value(n as u32))
     };
     let launch = match op.kind {
         _ if x.dtype == DType::F64 => return Ok(None),
@@ -24,7 +24,7 @@ pub fn prepare(op: &Unary, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
             let launch = launch("unary_test", n)?.value(x.dtype as u32);
             launch.value(nan).value(infinite(op.alpha)).value(infinite(op.beta))
         }
-        kind if single => {
+        kind if is_single(x.dtype) => {
             let launch = launch(&format!("unary_{}", x.dtype), n.div_ceil(16 / size))?;
             launch.value(kind as u32).value(op.alpha).value(op.beta)
         }

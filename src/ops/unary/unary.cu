@@ -80,11 +80,11 @@ __noinline__ __device__ float function(float x, unsigned kind, float alpha, floa
   }
 }
 
-#define FLOAT_KERNEL(T, suffix)                                                                                                 \
-  KERNEL unary_##suffix(const T *x, T *y, unsigned n, unsigned kind, float alpha, float beta) {                                 \
-    each_vector<WIDE<T>>(n, [=](unsigned i, auto size) {                                                                        \
-      map_vector<size.value>(x + i, y + i, [=](T x) { return from_float<T>(function(to_float(x), kind, alpha, beta)); });       \
-    });                                                                                                                         \
+#define FLOAT_KERNEL(T, suffix)                                                                                                \
+  KERNEL unary_##suffix(const T *x, T *y, unsigned n, unsigned kind, float alpha, float beta) {                                \
+    each_vector<WIDE<T>>(n, [=](unsigned i, auto size) {                                                                       \
+      map_vector<size.value>(x + i, y + i, [=](T x) { return from_float<T>(function(to_float(x), kind, alpha, beta)); });      \
+    });                                                                                                                        \
   }
 FLOATS(FLOAT_KERNEL)
 
@@ -93,7 +93,8 @@ __device__ bool is_special(float x, unsigned nan, unsigned positive, unsigned ne
   return (nan && x != x) || (positive && x == INFINITY) || (negative && x == -INFINITY);
 }
 
-KERNEL unary_test(const void *x, unsigned char *y, unsigned n, unsigned type, unsigned nan, unsigned positive, unsigned negative) {
+KERNEL unary_test(const void *x, unsigned char *y, unsigned n, unsigned type, unsigned nan, unsigned positive,
+                  unsigned negative) {
   unsigned i = thread_index();
   if (i < n)
     y[i] = is_special(load_single(x, i, type), nan, positive, negative);

@@ -246,6 +246,7 @@ TEST(captures_refuse_what_they_cannot_keep) {
   refused(900, [&] { return cuMemAllocAsync(&pointer, 4, stream); });
   refused(900, [&] { return cuMemFree_v2(memory.at); });
   refused(900, [&] { return cuMemcpyDtoH_v2(&word, memory.at, 4); });
+  refused(900, [&] { return cuModuleLoadData(nullptr, nullptr); });
   refused(905, [&] { return cuStreamWaitEvent(stream, before, 0); });
   CUgraph graph = nullptr;
   OK(cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_RELAXED));
@@ -261,4 +262,21 @@ TEST(captures_refuse_what_they_cannot_keep) {
   RETURNS(904, cuStreamEndCapture(stream, &graph));
   RETURNS(401, cuStreamEndCapture(stream, &graph));
   OK(add(session, memory, 1, other));
+}
+
+TEST(relaxed_threads_disturb_no_capture) {
+  Session session;
+  Stream stream;
+  CUdeviceptr pointer = 0;
+  int mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+  OK(cuThreadExchangeStreamCaptureMode(&mode));
+  CHECK(mode == CU_STREAM_CAPTURE_MODE_GLOBAL);
+  OK(cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+  OK(cuMemAlloc_v2(&pointer, 4));
+  OK(cuMemFree_v2(pointer));
+  OK(cuThreadExchangeStreamCaptureMode(&mode));
+  CHECK(mode == CU_STREAM_CAPTURE_MODE_RELAXED);
+  OK(cuGraphExecDestroy(instantiate(stream)));
+  mode = 3;
+  RETURNS(1, cuThreadExchangeStreamCaptureMode(&mode));
 }

@@ -10,7 +10,8 @@ use crate::tensor::DType;
 
 /// The kernel for a product: `own`, or a faster one.
 pub fn prepare(gemm: &Gemm, own: CudaKernel, cx: &PrepareCuda<'_>) -> Result<CudaKernel> {
-    if cx.device.blas().is_err() {
+    // To the library, a matrix without elements is an error.
+    if gemm.k == 0 || cx.device.blas().is_err() {
         return Ok(own);
     }
     let lengths = cx.inputs.iter().map(|operand| operand.map_or(Ok(0), |o| o.info.byte_len()));

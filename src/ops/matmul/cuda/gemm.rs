@@ -2,7 +2,7 @@
 
 use super::{MODULE, blas};
 use crate::cpu::Activation;
-use crate::cuda::{Launch, blocks};
+use crate::cuda::{Launch, THREADS, walk};
 use crate::error::Result;
 use crate::ops::{CudaKernel, PrepareCuda, activation};
 use crate::tensor::DType;
@@ -15,12 +15,6 @@ const BLOCKS: usize = 264;
 
 /// Least depth of a slice: below it, adding the slices takes longer than their products.
 const LEAST_SLICE: usize = 128;
-
-/// Most dimensions of a batch: Dims of `prelude.cuh`.
-const MAX_AXES: usize = 8;
-
-/// Words of Gemm of `gemm.cuh`.
-const WORDS: usize = 22 + 4 * MAX_AXES;
 
 /// A batch of products `activation(alpha · A · B + bias + residual)` of `m` x `k` and `k` x `n` matrices. Distances are counted in
 /// elements; what does not depend on a coordinate has the distance 0 along it.
@@ -158,10 +152,10 @@ impl Gemm {
         let slices = gemm.slices(tile);
         let product = gemm.launch(cx, tile, slices)?;
         if slices.count == 1 {
-            return product.value(0u64).value(gemm.words(cx, slices)).build();
+            return product.value(0u64).structure(&gemm.words(cx, slices)).build();
         }
         let sums = gemm.bytes_of_sums(slices);
-        let product = product.workspace(0, sums).value(gemm.words(cx, slices)).build()?;
+        let product = product.workspace(0, sums).structure(&gemm.words(cx, slices)).build()?;
         Ok(Box::new(vec![product, gemm.finish(cx, slices)?]))
     }
 
@@ -170,31 +164,29 @@ impl Gemm {
         let tile = self.tile();
         let slices = self.slices(tile);
         let launch = self.launch(cx, tile, slices)?.workspace(0, self.bytes_of_sums(slices));
-        Ok((launch.value(self.words(cx, slices)).build()?, slices.count))
+        Ok((launch.structure(&self.words(cx, slices)).build()?, slices.count))
     }
 
     /// The kernel that adds the sums of slices, and ends the products.
     pub fn finish(&self, cx: &PrepareCuda<'_>, slices: Slices) -> Result<CudaKernel> {
-        let function = cx.function(&MODULE, &format!("matmul_finish_{}", suffix_of(cx)))?;
-        let launch = Launch::new(function, [blocks(self.products() * self.m * self.n), 1, 1]);
+        let launch = cx.threads(&MODULE, &format!("matmul_finish_{}", suffix_of(cx)), self.products() * self.m * self.n)?;
         let launch = launch.input(2).input(3).output(0).workspace(0, self.bytes_of_sums(slices));
-        launch.value(self.words(cx, slices)).value(slices.count as u32).build()
+        launch.structure(&self.words(cx, slices)).value(slices.count as u32).build()
     }
 
     /// The launch of a tile's kernel, without sums and words.
     fn launch(&self, cx: &PrepareCuda<'_>, tile: Tile, slices: Slices) -> Result<Launch> {
-        let function = cx.function(&MODULE, &format!("matmul_{}_{}", tile.name(), suffix_of(cx)))?;
+        let name = format!("matmul_{}_{}", tile.name(), suffix_of(cx));
         let [a, b] = self.operands;
-        Ok(Launch::new(function, self.grid(tile, slices)).input(a).input(b).input(2).input(3).output(0))
+        Ok(cx.grid(&MODULE, &name, self.grid(tile, slices))?.input(a).input(b).input(2).input(3).output(0))
     }
 
     /// The kernel for other types, which computes with their own arithmetic.
     pub fn exact(&self, cx: &PrepareCuda<'_>, suffix: &str) -> Result<CudaKernel> {
-        let function = cx.function(&MODULE, &format!("matmul_exact_{suffix}"))?;
-        let grid = self.products() * self.m * self.n.div_ceil(256);
-        let launch = Launch::new(function, [grid as u32, 1, 1]);
+        let grid = self.products() * self.m * self.n.div_ceil(THREADS);
+        let launch = cx.grid(&MODULE, &format!("matmul_exact_{suffix}"), [grid, 1, 1])?;
         let launch = launch.input(self.operands[0]).input(self.operands[1]).input(2).input(3).output(0);
-        launch.value(self.words(cx, Slices::ONE)).build()
+        launch.structure(&self.words(cx, Slices::ONE)).build()
     }
 
     fn tile(&self) -> Tile {
@@ -206,16 +198,17 @@ impl Gemm {
     }
 
     /// Blocks of a launch.
-    pub fn grid(&self, tile: Tile, slices: Slices) -> [u32; 3] {
-        [(tile.blocks(self.m, self.n) * self.products() * slices.count) as u32, 1, 1]
+    pub fn grid(&self, tile: Tile, slices: Slices) -> [usize; 3] {
+        [tile.blocks(self.m, self.n) * self.products() * slices.count, 1, 1]
     }
 
     /// As many slices as it takes to fill a GPU, if they do not become too short.
     pub fn slices(&self, tile: Tile) -> Slices {
         let blocks = tile.blocks(self.m, self.n).saturating_mul(self.products());
         let count = (BLOCKS / blocks).min(self.k / LEAST_SLICE).max(1);
-        let depth = self.k.div_ceil(count).next_multiple_of(DEPTH);
-        Slices { count: self.k.div_ceil(depth), depth }
+        // Sums of no products are zeros, which take a slice, too.
+        let depth = self.k.div_ceil(count).max(1).next_multiple_of(DEPTH);
+        Slices { count: self.k.div_ceil(depth).max(1), depth }
     }
 
     /// Number of products.
@@ -229,22 +222,18 @@ impl Gemm {
     }
 
     /// Gemm of `gemm.cuh`.
-    pub fn words(&self, cx: &PrepareCuda<'_>, slices: Slices) -> [u32; WORDS] {
+    pub fn words(&self, cx: &PrepareCuda<'_>, slices: Slices) -> Vec<u32> {
         let Gemm { m, n, k, a, b, y, bias, batch, .. } = self;
         let extents = [*m, *n, *k, slices.depth, self.products()];
         let distances = [a[0], a[1], b[0], b[1], y[0], y[1], y[2], bias[0], bias[1]];
         let apart = |of: fn(&Axis) -> usize| batch.iter().all(|axis| of(axis).is_multiple_of(4));
         let quads = [quads([a[1], a[0]], [*k, *m]) && apart(|axis| axis.a), quads(*b, [*k, *n]) && apart(|axis| axis.b)];
-        let bf = cx.outputs[0].dtype == DType::BF16;
         let mut words: Vec<u32> = extents.iter().chain(&distances).map(|&x| x as u32).collect();
-        words.extend([quads[0], quads[1], bf].map(u32::from));
-        words.push(self.alpha.to_bits());
+        words.extend(quads.map(u32::from));
+        words.extend([cx.outputs[0].dtype as u32, self.alpha.to_bits()]);
         words.extend(activation::words(self.activation));
-        words.push(batch.len() as u32);
-        for of in [|axis: &Axis| axis.extent, |axis: &Axis| axis.a, |axis: &Axis| axis.b, |axis: &Axis| axis.bias] {
-            words.extend((0..MAX_AXES).map(|i| batch.get(i).map_or(0, of) as u32));
-        }
-        std::array::from_fn(|i| words[i])
+        words.extend(walk(batch.iter().map(|axis| (axis.extent, [axis.a, axis.b, axis.bias]))));
+        words
     }
 }
 
