@@ -52,7 +52,7 @@ const PRODUCTS: [(usize, usize, usize); 17] = [
 ];
 
 /// Extent of the image, channels of input and output, extent of the window, stride, groups.
-const CONVOLUTIONS: [[usize; 6]; 29] = [
+const CONVOLUTIONS: [[usize; 6]; 31] = [
     [224, 3, 64, 7, 2, 1],
     [224, 3, 16, 3, 2, 1],
     [224, 3, 32, 3, 2, 1],
@@ -82,6 +82,8 @@ const CONVOLUTIONS: [[usize; 6]; 29] = [
     [56, 96, 96, 7, 1, 96],
     [28, 128, 128, 3, 1, 32],
     [14, 512, 512, 3, 1, 32],
+    [28, 256, 256, 3, 1, 32],
+    [14, 320, 320, 3, 1, 20],
 ];
 
 /// Extent of the image, channels, extent of the window and stride of maxima; each element under a window counts as one

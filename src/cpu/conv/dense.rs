@@ -1,14 +1,14 @@
 //! Convolutions as matrix products: 1 x 1 ones on the input as it is, others on [`Patches`].
 
+use super::ConvArgs;
 use super::patches::Patches;
 use super::shape::{ConvShape, Spatial};
-use super::{ConvArgs, after};
 use crate::cpu::gemm::kernel::PANEL;
-use crate::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, panels};
+use crate::cpu::gemm::{Gemm, GemmShape, StridedRows};
 use crate::cpu::{Isa, scratch};
 use crate::error::Result;
 
-/// A convolution by matrix products, one for each group.
+/// A convolution by one matrix product.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dense {
     shape: ConvShape,
@@ -17,27 +17,26 @@ pub(super) struct Dense {
     /// Elements from one pixel of the input to the next.
     stride: usize,
     whole_rows: bool,
-    /// Rows of each panel of the weights, and those before the first that is used.
-    panel_rows: usize,
+    /// Rows of each panel of the weights before the first that is used.
     unused_rows: usize,
 }
 
 impl Dense {
     pub fn new(isa: Isa, shape: &ConvShape, stride: usize, output: Spatial) -> Result<Dense> {
-        let panel_rows = shape.window.taps() * shape.group_in();
+        let panel_rows = shape.window.taps() * shape.in_channels;
         let (shape, unused_taps) = if shape.in_channels >= PANEL { trimmed(shape, output) } else { (*shape, 0) };
         let window = &shape.window;
         let padded = window.pad_begin[2] > 0 || window.pad_end[2] > 0;
-        let side_by_side = shape.groups == 1 && window.dilation[2] == 1 && window.kernel[2] > 1;
+        let side_by_side = window.dilation[2] == 1 && window.kernel[2] > 1;
         let whole_rows = side_by_side && !padded && stride == shape.in_channels;
         let [kd, kh, kw] = window.kernel;
         let (segments, depth) =
-            if whole_rows { (kd * kh, kw * shape.group_in()) } else { (kd * kh * kw, shape.group_in()) };
+            if whole_rows { (kd * kh, kw * shape.in_channels) } else { (kd * kh * kw, shape.in_channels) };
         let pixels = shape.batch * output.iter().product::<usize>();
-        let gemm = Gemm::new(isa, GemmShape { m: pixels, n: shape.group_out(), segments, depth })?;
+        let gemm = Gemm::new(isa, GemmShape { m: pixels, n: shape.out_channels, segments, depth })?;
         let gemm = gemm.in_panels_of(panel_rows);
-        let unused_rows = unused_taps * shape.group_in();
-        Ok(Dense { shape, output, gemm, stride, whole_rows, panel_rows, unused_rows })
+        let unused_rows = unused_taps * shape.in_channels;
+        Ok(Dense { shape, output, gemm, stride, whole_rows, unused_rows })
     }
 
     pub fn phases(&self) -> usize {
@@ -45,7 +44,7 @@ impl Dense {
     }
 
     pub fn parts(&self, _phase: usize) -> usize {
-        self.gemm.parts() * self.shape.groups
+        self.gemm.parts()
     }
 
     pub fn shared_bytes(&self) -> usize {
@@ -60,24 +59,20 @@ impl Dense {
     /// As for [`Conv::run`](super::Conv::run).
     pub unsafe fn run(&self, _phase: usize, part: usize, args: &ConvArgs, _shared: *mut u8, scratch: *mut u8) {
         let Dense { stride, .. } = *self;
-        let ConvShape { groups, input, window, .. } = self.shape;
-        let (group, part) = (part / self.gemm.parts(), part % self.gemm.parts());
-        let GemmShape { n, depth, .. } = self.gemm.shape();
-        // SAFETY: the offsets are those of the group, inside the operands by the caller's promises; the zeros follow the
-        // product's scratch memory.
+        let ConvShape { input, window, .. } = self.shape;
+        let depth = self.gemm.shape().depth;
+        // SAFETY: the caller's promises; the zeros follow the product's scratch memory.
         unsafe {
-            let unused = self.unused_rows * PANEL;
-            let weights =
-                args.weights.add(unused + if groups == 1 { 0 } else { group * panels(n) * PANEL * self.panel_rows });
-            let out = shift(&args.output, group * n);
+            let weights = args.weights.add(self.unused_rows * PANEL);
+            let out = &args.output;
             if window.is_identity() {
-                let rows = StridedRows { data: args.input.add(group * depth), stride };
-                return self.gemm.run_part(part, &rows, weights, &out, scratch);
+                let rows = StridedRows { data: args.input, stride };
+                return self.gemm.run_part(part, &rows, weights, out, scratch);
             }
             let zeros = scratch::slice::<f32>(scratch.add(self.gemm.scratch_bytes().next_multiple_of(64)), depth);
             zeros.fill(0.0);
             let patches = Patches {
-                data: args.input.add(group * self.shape.group_in()),
+                data: args.input,
                 zeros: zeros.as_ptr(),
                 input,
                 output: self.output,
@@ -86,7 +81,7 @@ impl Dense {
                 row: input[2] * stride,
                 whole_rows: self.whole_rows,
             };
-            self.gemm.run_part(part, &patches, weights, &out, scratch);
+            self.gemm.run_part(part, &patches, weights, out, scratch);
         }
     }
 }
@@ -94,7 +89,7 @@ impl Dense {
 /// The same convolution without taps at the ends of the window that lie in the padding for all outputs, as those of a
 /// window dilated beyond the input do; and how many taps come before the first that is left. The taps left are
 /// neighbours in the weights.
-fn trimmed(shape: &ConvShape, output: Spatial) -> (ConvShape, usize) {
+pub(super) fn trimmed(shape: &ConvShape, output: Spatial) -> (ConvShape, usize) {
     let (mut shape, mut before) = (*shape, 0);
     for d in 0..3 {
         let window = &mut shape.window;
@@ -113,14 +108,4 @@ fn trimmed(shape: &ConvShape, output: Spatial) -> (ConvShape, usize) {
         window.dilation[d] = 1;
     }
     (shape, before)
-}
-
-/// The output from column `columns` on.
-///
-/// # Safety
-/// The columns exist.
-unsafe fn shift(out: &Output, columns: usize) -> Output {
-    // SAFETY: the caller's promise.
-    let data = unsafe { out.data.add(columns) };
-    Output { data, bias: after(out.bias, columns), residual: after(out.residual, columns), ..*out }
 }

@@ -7,7 +7,8 @@
 //! | convolution | algorithm |
 //! |---|---|
 //! | 1 x 1, stride 1 | matrix product on the input as it is |
-//! | dense, also in groups of 16 channels or more | matrix product on rows of pointers ([`patches`]) |
+//! | dense | matrix product on rows of pointers ([`patches`]) |
+//! | groups of 16 channels or more | the same for each group, by [`wide`] |
 //! | few input channels, or channels first | sums over copies of strips of the input with their padding ([`strips`]) |
 //! | depthwise | [`depthwise`] |
 //! | 3 x 3, stride 1, where transformed weights are worth their memory | [`winograd`] |
@@ -28,6 +29,7 @@ mod strips;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod wide;
 mod winograd;
 
 use super::Isa;
@@ -38,6 +40,7 @@ use dense::Dense;
 use depthwise::Depthwise;
 use grouped::Grouped;
 use strips::Strips;
+use wide::Wide;
 use winograd::Winograd;
 
 pub use expanded::Expanded;
@@ -86,6 +89,7 @@ enum Algorithm {
     Depthwise(Depthwise),
     Grouped(Grouped),
     Strips(Strips),
+    Wide(Wide),
     Winograd(Winograd),
 }
 
@@ -97,6 +101,7 @@ macro_rules! each {
             Algorithm::Depthwise($plan) => $call,
             Algorithm::Grouped($plan) => $call,
             Algorithm::Strips($plan) => $call,
+            Algorithm::Wide($plan) => $call,
             Algorithm::Winograd($plan) => $call,
         }
     };
@@ -121,10 +126,11 @@ impl Conv {
         let Some(stride) = stride else {
             return Err(Error::unsupported("a convolution of groups or long sums reads channels-last input only"));
         };
-        if WeightLayout::of_shape(shape) == WeightLayout::Panels {
-            return Ok(Conv { algorithm: Algorithm::Dense(Dense::new(isa, shape, stride, output)?) });
-        }
-        let algorithm = if shape.group_in() == 1 && shape.group_out() == 1 {
+        let algorithm = if shape.groups == 1 {
+            Algorithm::Dense(Dense::new(isa, shape, stride, output)?)
+        } else if WeightLayout::of_shape(shape) == WeightLayout::Panels {
+            Algorithm::Wide(Wide::new(isa, shape, stride, output)?)
+        } else if shape.group_in() == 1 && shape.group_out() == 1 {
             Algorithm::Depthwise(Depthwise::new(isa, shape, stride, output))
         } else {
             Algorithm::Grouped(Grouped::new(isa, shape, stride, output))

@@ -6,7 +6,7 @@ use crate::cpu::simd::__m256;
 
 /// Up to 6 rows by one panel; fewer rows take more panels, so that there are always at least eight sums in flight.
 /// Up to 12 rows by half a panel.
-pub(super) const F32_6X16: Micro = Micro { isa: Isa::Avx2, rows: 6, depth: 256, tiles: TILES, halves: HALVES };
+pub(super) const F32_6X16: Micro = Micro { isa: Isa::Avx2, rows: 6, depth: 256, tiles: TILES, narrow: NARROW };
 
 const TILES: &[&[TileFn]] = &[
     &[f32_tile::<1, 2>, f32_tile::<1, 4>, f32_tile::<1, 6>, f32_tile::<1, 8>],
@@ -17,11 +17,11 @@ const TILES: &[&[TileFn]] = &[
     &[f32_tile::<6, 2>],
 ];
 
-macro_rules! halves {
+macro_rules! narrow {
     ($($rows:literal)*) => { &[$(f32_tile::<$rows, 1>),*] };
 }
 
-const HALVES: &[TileFn] = halves!(1 2 3 4 5 6 7 8 9 10 11 12);
+const NARROW: &[TileFn] = narrow!(1 2 3 4 5 6 7 8 9 10 11 12);
 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(t: &Tiles) {

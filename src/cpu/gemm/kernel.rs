@@ -34,8 +34,8 @@ pub struct Micro {
     pub depth: usize,
     /// Functions for 1, 2, … `rows` rows; each entry has those for 1, 2, … panels.
     pub(super) tiles: &'static [&'static [TileFn]],
-    /// Functions for 1, 2, … rows of the first half of a panel; none where a panel is a single vector.
-    pub(super) halves: &'static [TileFn],
+    /// Functions for 1, 2, … rows of a single vector of columns; may be none.
+    pub(super) narrow: &'static [TileFn],
 }
 
 /// Computes tiles. Safe to call when the CPU has the micro-kernel's instruction set and the [`Tiles`] are valid.
@@ -57,19 +57,19 @@ impl Micro {
         }
     }
 
-    /// Whether `columns` columns of `panels` panels fill no more than half a panel, and there are functions for that.
-    fn by_half(&self, panels: usize, columns: usize) -> bool {
-        panels == 1 && columns <= PANEL / 2 && !self.halves.is_empty()
+    /// Whether `columns` columns fill no more than a vector, and there are functions for that.
+    fn is_narrow(&self, columns: usize) -> bool {
+        columns <= self.lanes() && !self.narrow.is_empty()
     }
 
-    /// The most rows of a tile of `columns` columns in `panels` panels.
-    pub(super) fn most_rows(&self, panels: usize, columns: usize) -> usize {
-        if self.by_half(panels, columns) { self.halves.len() } else { self.rows }
+    /// The most rows of a tile of `columns` columns.
+    pub(super) fn most_rows(&self, columns: usize) -> usize {
+        if self.is_narrow(columns) { self.narrow.len() } else { self.rows }
     }
 
     /// The function for a tile of `rows` rows and `columns` columns in `panels` panels.
     pub(super) fn function(&self, rows: usize, panels: usize, columns: usize) -> TileFn {
-        if self.by_half(panels, columns) { self.halves[rows - 1] } else { self.tiles[rows - 1][panels - 1] }
+        if self.is_narrow(columns) { self.narrow[rows - 1] } else { self.tiles[rows - 1][panels - 1] }
     }
 
     /// The most panels that a tile of `rows` rows takes at once.

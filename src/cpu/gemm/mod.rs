@@ -199,11 +199,11 @@ impl Gemm {
         self.partition.ranges(self.shape.m, panels(self.shape.n).div_ceil(self.group), part)
     }
 
-    /// Computes all of C, of which `table` locates the rows of A, `offset` elements before their start. What is read
-    /// after `b` is at `following`, which may be any address.
+    /// Computes all of C, of which `table` locates the rows of A as [`Rows::locate`] does, `offset` elements before their
+    /// start. What is read after `b` is at `following`, which may be any address.
     ///
     /// # Safety
-    /// As for [`Gemm::run_part`]; there is one segment.
+    /// As for [`Gemm::run_part`].
     pub(super) unsafe fn run_all(
         &self,
         (table, offset): (&[*const f32], usize),
@@ -282,7 +282,7 @@ impl Gemm {
         let column = panel * PANEL;
         let block = &pass.block;
         let cols = columns(n, panel, group);
-        let tiles = rows.len().div_ceil(self.micro.most_rows(group, cols)).max(1);
+        let tiles = rows.len().div_ceil(self.micro.most_rows(cols)).max(1);
         // The first tiles have a row more than the others, where the rows do not come out even.
         let (height, higher) = (rows.len() / tiles, rows.len() % tiles);
         for (height, tiles) in [(height + 1, 0..higher), (height, higher..tiles)] {

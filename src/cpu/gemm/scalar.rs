@@ -5,7 +5,7 @@ use crate::cpu::Isa;
 use crate::cpu::simd::Four;
 
 /// Up to 3 rows by one panel.
-pub(super) const F32_3X16: Micro = Micro { isa: Isa::Scalar, rows: 3, depth: 256, tiles: TILES, halves: &[] };
+pub(super) const F32_3X16: Micro = Micro { isa: Isa::Scalar, rows: 3, depth: 256, tiles: TILES, narrow: &[] };
 
 const TILES: &[&[TileFn]] = &[&[f32_tile::<1>], &[f32_tile::<2>], &[f32_tile::<3>]];
 
