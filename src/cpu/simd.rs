@@ -72,10 +72,12 @@ pub trait Vector: Copy + 'static {
     unsafe fn mul(self, other: Self) -> Self;
     /// `self * factor + addend`, fused where the instruction set has it.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
-    /// The larger of two numbers; `self` where it is NaN.
+    /// The larger of two numbers; NaN where `self` is.
     unsafe fn max(self, other: Self) -> Self;
-    /// The smaller of two numbers; `self` where it is NaN.
+    /// The smaller of two numbers; NaN where `self` is.
     unsafe fn min(self, other: Self) -> Self;
+    /// `self`, which has no NaN, and `other` in lanes where that is larger: a NaN is not.
+    unsafe fn or_larger(self, other: Self) -> Self;
     /// `self`, and `other` in lanes where that is NaN.
     unsafe fn or_nan(self, other: Self) -> Self;
     /// `self`, and `value` in lanes where `other` is equal to that.

@@ -23,7 +23,7 @@ pub static F32: &[Micro] = &[
     #[cfg(target_arch = "x86_64")]
     avx2::F32_6X16,
     #[cfg(target_arch = "aarch64")]
-    neon::F32_6X16,
+    neon::F32_5X16,
     scalar::F32_3X16,
 ];
 

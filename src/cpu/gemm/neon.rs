@@ -1,12 +1,13 @@
-//! Micro-kernels for AArch64 with Advanced SIMD: tiles of 6 x 16, 24 of the 32 registers accumulate.
+//! Micro-kernels for AArch64 with Advanced SIMD: tiles of 5 x 16, 20 of the 32 registers accumulate.
 
 use super::kernel::{Micro, TileFn, Tiles, tiles};
 use crate::cpu::Isa;
 use crate::cpu::simd::float32x4_t;
 
-/// Up to 6 rows by one panel; few rows take more panels: sixteen sums hide the latency of as many multiply-adds as large
-/// cores begin in that time. Up to 12 rows by half a panel.
-pub(super) const F32_6X16: Micro = Micro { isa: Isa::Neon, rows: 6, depth: 256, tiles: TILES, halves: HALVES };
+/// Up to 5 rows by one panel; few rows take more panels: sixteen sums hide the latency of as many multiply-adds as large
+/// cores begin in that time. Up to 12 rows by half a panel. Elements of A are loaded in pairs, a register for each: with
+/// another row some sums would be in memory.
+pub(super) const F32_5X16: Micro = Micro { isa: Isa::Neon, rows: 5, depth: 256, tiles: TILES, halves: HALVES };
 
 const TILES: &[&[TileFn]] = &[
     &[f32_tile::<1, 4>, f32_tile::<1, 8>, f32_tile::<1, 12>, f32_tile::<1, 16>],
@@ -14,7 +15,6 @@ const TILES: &[&[TileFn]] = &[
     &[f32_tile::<3, 4>, f32_tile::<3, 8>],
     &[f32_tile::<4, 4>],
     &[f32_tile::<5, 4>],
-    &[f32_tile::<6, 4>],
 ];
 
 macro_rules! halves {

@@ -69,13 +69,13 @@ pub(super) fn prefetch_far(address: *const f32) {
 vector! {
     float32x4_t, 4, vdupq_n_f32, vld1q_f32, vst1q_f32, vaddq_f32, vsubq_f32, vmulq_f32,
     mul_add(self, factor, addend) vfmaq_f32(addend, self, factor),
-    // The instructions for maxima give NaN where either operand is one, or where both are.
-    max(self, other) vbslq_f32(vcltq_f32(self, other), other, self),
-    min(self, other) vbslq_f32(vcgtq_f32(self, other), other, self),
+    max(self, other) vmaxq_f32(self, other),
+    min(self, other) vminq_f32(self, other),
     load_first(from, n) load_first4(from, n),
     store_first(self, to, n) store_first4(self, to, n),
     permute(self, index) vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(self), bytes_of_lanes(index))),
     spread_fours vdupq_laneq_f32 [0, 1, 2, 3],
+    or_larger(self, other) vmaxnmq_f32(self, other),
     or_nan(self, other) vbslq_f32(vceqq_f32(other, other), self, other),
     or_equal(self, other, value) vbslq_f32(vceqq_f32(other, value), value, self),
 }

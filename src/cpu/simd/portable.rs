@@ -83,6 +83,11 @@ impl Vector for Four {
     }
 
     #[inline(always)]
+    unsafe fn or_larger(self, other: Self) -> Self {
+        self.zip(other, |x, y| if x < y { y } else { x })
+    }
+
+    #[inline(always)]
     unsafe fn spread_fours(self) -> [Self; 4] {
         self.0.map(|x| Four([x; 4]))
     }

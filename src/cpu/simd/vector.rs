@@ -6,12 +6,13 @@ macro_rules! vector {
     (
         $type:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident,
         mul_add($multiplied:ident, $factor:ident, $addend:ident) $mul_add:expr,
-        max($larger:ident, $than:ident) $max:expr,
-        min($smaller:ident, $then:ident) $min:expr,
+        max($max_of:ident, $max_and:ident) $max:expr,
+        min($min_of:ident, $min_and:ident) $min:expr,
         load_first($from:ident, $n:ident) $load_first:expr,
         store_first($self:ident, $to:ident, $m:ident) $store_first:expr,
         permute($this:ident, $index:ident) $permute:expr,
         spread_fours $spread:ident [$($i:literal),*],
+        or_larger($smaller:ident, $larger:ident) $or_larger:expr,
         or_nan($value:ident, $other:ident) $or_nan:expr,
         or_equal($kept:ident, $key:ident, $put:ident) $or_equal:expr $(,)?
     ) => {
@@ -73,13 +74,13 @@ macro_rules! vector {
             }
 
             #[inline(always)]
-            unsafe fn max($larger, $than: Self) -> Self {
+            unsafe fn max($max_of, $max_and: Self) -> Self {
                 // SAFETY: the trait's promises.
                 unsafe { $max }
             }
 
             #[inline(always)]
-            unsafe fn min($smaller, $then: Self) -> Self {
+            unsafe fn min($min_of, $min_and: Self) -> Self {
                 // SAFETY: the trait's promises.
                 unsafe { $min }
             }
@@ -101,6 +102,12 @@ macro_rules! vector {
             unsafe fn or_equal($kept, $key: Self, $put: Self) -> Self {
                 // SAFETY: the trait's promises.
                 unsafe { $or_equal }
+            }
+
+            #[inline(always)]
+            unsafe fn or_larger($smaller, $larger: Self) -> Self {
+                // SAFETY: the trait's promises.
+                unsafe { $or_larger }
             }
 
             #[inline(always)]

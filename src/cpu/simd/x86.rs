@@ -64,6 +64,7 @@ vector! {
     store_first(self, to, n) store_first8(self, to, n),
     permute(self, index) _mm256_permutevar8x32_ps(self, _mm256_loadu_si256(index.as_ptr().cast())),
     spread_fours _mm256_permute_ps [0x00, 0x55, 0xaa, 0xff],
+    or_larger(self, other) _mm256_max_ps(other, self),
     or_nan(self, other) _mm256_blendv_ps(self, other, _mm256_cmp_ps::<_CMP_UNORD_Q>(other, other)),
     or_equal(self, other, value) _mm256_blendv_ps(self, value, _mm256_cmp_ps::<_CMP_EQ_OQ>(other, value)),
 }
@@ -77,6 +78,7 @@ vector! {
     store_first(self, to, n) _mm512_mask_storeu_ps(to, first16(n), self),
     permute(self, index) _mm512_permutexvar_ps(_mm512_loadu_si512(index.as_ptr().cast()), self),
     spread_fours _mm512_permute_ps [0x00, 0x55, 0xaa, 0xff],
+    or_larger(self, other) _mm512_max_ps(other, self),
     or_nan(self, other) _mm512_mask_mov_ps(self, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(other, other), other),
     or_equal(self, other, value) _mm512_mask_mov_ps(self, _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(other, value), value),
 }
