@@ -1,6 +1,6 @@
 # Everything is done by `cargo xtask`; these are the names one types. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench check-models test check header ptx schema
+.PHONY: help build demo bench check-models test check arm64 header ptx schema
 
 help:
 	@echo "make build    library, headers and the infer command, installed to dist/"
@@ -9,6 +9,7 @@ help:
 	@echo "make check-models  compare models with what PyTorch computes; make check-models ARGS=--help"
 	@echo "make test     everything that CI runs"
 	@echo "make check    the quick part of it: format, lints, documentation, generated files"
+	@echo "make arm64    the library's tests for AArch64, under emulation"
 	@echo "make header   generate include/infer.h"
 	@echo "make ptx      compile the CUDA kernels to PTX"
 	@echo "make schema   generate the Rust code of schema/model.fbs"
@@ -16,7 +17,7 @@ help:
 build:
 	cargo xtask dist
 
-bench check-models:
+bench check-models arm64:
 	cargo xtask $@ $(ARGS)
 
 demo test check header ptx schema:

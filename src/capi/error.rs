@@ -115,7 +115,7 @@ mod tests {
     }
 
     fn text(chars: &[c_char]) -> String {
-        chars.iter().take_while(|&&c| c != 0).map(|&c| c as u8 as char).collect()
+        chars.iter().take_while(|&&c| c != 0).flat_map(|c| c.to_ne_bytes()).map(char::from).collect()
     }
 
     #[test]

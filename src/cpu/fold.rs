@@ -44,8 +44,7 @@ impl Fold {
                     let distance = x.sub(V::splat(center));
                     distance.mul_add(distance, so_far)
                 }
-                // Where one is NaN, that is `x`, and the result is the other.
-                Fold::Largest => so_far.max(x),
+                Fold::Largest => so_far.or_larger(x),
             }
         }
     }

@@ -13,14 +13,24 @@
 //! Kernels that need exact control of registers use [`Machine::Vector`] instead of plain loops.
 #![allow(unsafe_code, reason = "intrinsics, called after checking that the CPU has them")]
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use super::isa::Isa;
+#[cfg(target_arch = "aarch64")]
+use neon as native;
 pub(super) use portable::Four;
+#[cfg(target_arch = "aarch64")]
+pub(super) use std::arch::aarch64::float32x4_t;
 #[cfg(target_arch = "x86_64")]
 pub(super) use std::arch::x86_64::{__m256, __m512};
+#[cfg(target_arch = "x86_64")]
+use x86 as native;
 
 /// The arithmetic of one instruction set, for use inside [`Work::run`].
 ///
@@ -62,10 +72,12 @@ pub trait Vector: Copy + 'static {
     unsafe fn mul(self, other: Self) -> Self;
     /// `self * factor + addend`, fused where the instruction set has it.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
-    /// The larger of two numbers; `self` where it is NaN.
+    /// The larger of two numbers; NaN where `self` is.
     unsafe fn max(self, other: Self) -> Self;
-    /// The smaller of two numbers; `self` where it is NaN.
+    /// The smaller of two numbers; NaN where `self` is.
     unsafe fn min(self, other: Self) -> Self;
+    /// `self`, which has no NaN, and `other` in lanes where that is larger: a NaN is not.
+    unsafe fn or_larger(self, other: Self) -> Self;
     /// `self`, and `other` in lanes where that is NaN.
     unsafe fn or_nan(self, other: Self) -> Self;
     /// `self`, and `value` in lanes where `other` is equal to that.
@@ -93,18 +105,18 @@ pub trait Vector: Copy + 'static {
 /// Asks for the cache line at any address, in the first-level cache.
 #[inline(always)]
 pub(super) fn prefetch_near(address: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    x86::prefetch_near(address);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+    native::prefetch_near(address);
+    #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
     let _ = address;
 }
 
 /// Asks for the cache line at any address, in the second-level cache.
 #[inline(always)]
 pub(super) fn prefetch_far(address: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    x86::prefetch_far(address);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+    native::prefetch_far(address);
+    #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
     let _ = address;
 }
 
@@ -147,7 +159,7 @@ mod machines {
         #[cfg(target_arch = "x86_64")]
         Avx512, super::__m512, |a, b, c| a.mul_add(b, c);
         #[cfg(target_arch = "aarch64")]
-        Neon, super::Four, |a, b, c| a.mul_add(b, c);
+        Neon, super::float32x4_t, |a, b, c| a.mul_add(b, c);
     }
 }
 use machines::*;

@@ -2,10 +2,19 @@
 //! first-level cache; and the narrow matrices of two or three rows or columns that interleaved channels are.
 #![allow(unsafe_code, reason = "tiles are loaded and stored through pointers, with intrinsics")]
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 use super::isa::Isa;
 use super::simd::{Machine, Work};
 use crate::tensor::{Element, Tile};
+#[cfg(target_arch = "aarch64")]
+use neon as native;
 use std::ops::Range;
+#[cfg(target_arch = "x86_64")]
+use x86 as native;
 
 /// Columns of the transpose that are finished before the next ones: their lines stay in the first-level cache.
 const BLOCK: usize = 64;
@@ -147,15 +156,12 @@ impl<T: Element> Job<T> {
     unsafe fn run(self, isa: Isa) {
         // SAFETY: passed on to the caller.
         unsafe {
-            #[cfg(target_arch = "x86_64")]
-            return match size_of::<T>() {
-                1 => x86::run::<T, 1, 16>(isa, self),
-                2 => x86::run::<T, 2, 8>(isa, self),
-                4 => x86::run::<T, 4, 4>(isa, self),
-                _ => x86::run::<T, 8, 2>(isa, self),
-            };
-            #[cfg(not(target_arch = "x86_64"))]
-            self.blocks(8, 8, |job| job.plain())
+            match size_of::<T>() {
+                1 => native::run::<T, 1, 16>(isa, self),
+                2 => native::run::<T, 2, 8>(isa, self),
+                4 => native::run::<T, 4, 4>(isa, self),
+                _ => native::run::<T, 8, 2>(isa, self),
+            }
         }
     }
 
@@ -199,101 +205,38 @@ impl<T: Element> Job<T> {
     }
 }
 
-/// Tiles of 16-byte rows. Interleaving (`unpack`) rows i and i + S/2 for all i, log2(S) times over, transposes S rows of
-/// S elements; 32-byte registers do so with two tiles side by side.
-#[cfg(target_arch = "x86_64")]
-mod x86 {
+/// Transposes a tile of S rows of S elements, each row in a register: interleaving rows i and i + S/2 for all i, log2(S) times
+/// over, does so.
+///
+/// # Safety
+/// As for [`Job::run`]; the transpose has S rows and S columns.
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+#[inline(always)]
+unsafe fn tile<T: Element, R: Copy, const S: usize>(job: Job<T>, interleave: impl Fn(R, R) -> (R, R)) {
+    // SAFETY: rows of the matrix and of its transpose have as many bytes as a register, as the caller vouches.
+    unsafe {
+        let mut rows: [R; S] = std::array::from_fn(|i| job.src.add(i * job.stride).cast::<R>().read_unaligned());
+        for _ in 0..S.ilog2() {
+            let old = rows;
+            for i in 0..S / 2 {
+                (rows[2 * i], rows[2 * i + 1]) = interleave(old[i], old[i + S / 2]);
+            }
+        }
+        for (r, row) in rows.into_iter().enumerate() {
+            job.dst.add(r * job.dst_stride).cast::<R>().write_unaligned(row);
+        }
+    }
+}
+/// Targets whose registers we do not know: blocks element by element.
+#[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
+mod native {
     use super::{Element, Isa, Job};
-    use std::arch::x86_64::*;
 
-    /// Transposes with elements of `SIZE` bytes, `S` to a row of 16 bytes.
-    ///
     /// # Safety
     /// As for [`Job::run`].
-    pub unsafe fn run<T: Element, const SIZE: usize, const S: usize>(isa: Isa, job: Job<T>) {
-        // SAFETY: passed on to the caller; AVX2 is available where it is used.
-        unsafe {
-            if matches!(isa, Isa::Avx2 | Isa::Avx512) && isa.is_available() && job.cols >= 2 * S {
-                wide::<T, SIZE, S>(job);
-            } else {
-                job.blocks(S, S, |tile| narrow_tile::<T, SIZE, S>(tile));
-            }
-        }
-    }
-
-    /// # Safety
-    /// As for [`Job::run`], on a CPU with AVX2.
-    #[target_feature(enable = "avx2")]
-    unsafe fn wide<T: Element, const SIZE: usize, const S: usize>(job: Job<T>) {
+    pub unsafe fn run<T: Element, const SIZE: usize, const S: usize>(_: Isa, job: Job<T>) {
         // SAFETY: passed on to the caller.
-        unsafe { job.blocks(S, 2 * S, |tile| wide_tile::<T, SIZE, S>(tile)) }
-    }
-
-    /// # Safety
-    /// As for [`Job::run`]; the transpose has S rows and S columns.
-    #[inline]
-    unsafe fn narrow_tile<T: Element, const SIZE: usize, const S: usize>(job: Job<T>) {
-        // SAFETY: rows of the matrix and of its transpose have 16 bytes, as the caller vouches.
-        unsafe {
-            let mut rows: [__m128i; S] = std::array::from_fn(|i| _mm_loadu_si128(job.src.add(i * job.stride).cast()));
-            for _ in 0..S.ilog2() {
-                let old = rows;
-                for i in 0..S / 2 {
-                    (rows[2 * i], rows[2 * i + 1]) = unpack::<SIZE>(old[i], old[i + S / 2]);
-                }
-            }
-            for (r, row) in rows.into_iter().enumerate() {
-                _mm_storeu_si128(job.dst.add(r * job.dst_stride).cast(), row);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As for [`Job::run`], on a CPU with AVX2; the transpose has S rows and 2 S columns.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn wide_tile<T: Element, const SIZE: usize, const S: usize>(job: Job<T>) {
-        // SAFETY: rows of the matrix have 16 bytes and those of its transpose 32, as the caller vouches.
-        unsafe {
-            let mut rows = [_mm256_setzero_si256(); S];
-            for (i, row) in rows.iter_mut().enumerate() {
-                let (low, high) = (job.src.add(i * job.stride), job.src.add((i + S) * job.stride));
-                *row = _mm256_loadu2_m128i(high.cast(), low.cast());
-            }
-            for _ in 0..S.ilog2() {
-                let old = rows;
-                for i in 0..S / 2 {
-                    (rows[2 * i], rows[2 * i + 1]) = unpack_wide::<SIZE>(old[i], old[i + S / 2]);
-                }
-            }
-            for (r, row) in rows.into_iter().enumerate() {
-                _mm256_storeu_si256(job.dst.add(r * job.dst_stride).cast(), row);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn unpack<const SIZE: usize>(a: __m128i, b: __m128i) -> (__m128i, __m128i) {
-        // SAFETY: SSE2 is part of x86-64.
-        unsafe {
-            match SIZE {
-                1 => (_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)),
-                2 => (_mm_unpacklo_epi16(a, b), _mm_unpackhi_epi16(a, b)),
-                4 => (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b)),
-                _ => (_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b)),
-            }
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn unpack_wide<const SIZE: usize>(a: __m256i, b: __m256i) -> (__m256i, __m256i) {
-        match SIZE {
-            1 => (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)),
-            2 => (_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)),
-            4 => (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b)),
-            _ => (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)),
-        }
+        unsafe { job.blocks(S, S, |job| job.plain()) }
     }
 }
 

@@ -315,11 +315,12 @@ fn describe(driver: &Driver, ordinal: i32) -> Result<(CUdevice, DeviceInfo), Una
         let code = unsafe { (driver.cuDeviceGetAttribute)(&mut value, which, device) };
         probe(driver, code, "cuDeviceGetAttribute").map(|()| value)
     };
-    let name = name.iter().take_while(|&&c| c != 0).map(|&c| c as u8).collect::<Vec<_>>();
+    // Characters of C have a sign on some targets, and none on others.
+    let name = name.iter().take_while(|&&c| c != 0).flat_map(|c| c.to_ne_bytes()).collect::<Vec<_>>();
     let info = DeviceInfo {
         ordinal,
         name: String::from_utf8_lossy(&name).into_owned(),
-        uuid: uuid.bytes.map(|b| b as u8),
+        uuid: uuid.bytes.map(|b| b.to_ne_bytes()[0]),
         capability: (
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,

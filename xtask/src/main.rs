@@ -2,6 +2,7 @@
 //!
 //! The makefile forwards here; how the project is generated, built, linked, installed and checked is written down once, in this crate.
 
+mod arm64;
 mod bench;
 mod demo;
 mod dist;
@@ -55,6 +56,12 @@ enum Task {
         /// Only the stages whose name contains one of these words
         only: Vec<String>,
     },
+    /// Run the library's tests for AArch64 under emulation
+    Arm64 {
+        /// For cargo test
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run the quick stages of `test`: format, lints, documentation, drift of generated files
     Check,
     /// Generate include/infer.h from src/capi
@@ -86,6 +93,7 @@ fn main() -> ExitCode {
         Task::Bench { arguments } => bench::bench(&arguments),
         Task::CheckModels { arguments } => bench::check_models(&arguments),
         Task::Test { only } => test::test(&only),
+        Task::Arm64 { arguments } => arm64::test(&arguments),
         Task::Check => test::check(),
         Task::Header { check } => header::header(check),
         Task::Ptx { check: true } => ptx::check().map(drop),

@@ -151,8 +151,8 @@ impl Lanes {
         let last = offsets[n - 1] as usize;
         let fours = group_in == 4 && group_out == 4 && channel.is_multiple_of(4);
         let from = match last {
-            0 => From::One,
             _ if fours && n == lanes => From::Fours,
+            0 => From::One,
             _ if last < n && first + group_in - 1 + lanes <= in_channels => From::Within,
             _ if last < n => From::Near,
             _ => From::Far,

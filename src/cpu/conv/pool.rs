@@ -204,7 +204,7 @@ impl Line<'_> {
                 for _ in taps.clone() {
                     for i in 0..N {
                         let x = V::load_up_to(from.add(i * V::LANES), n);
-                        values[i] = if MAX { values[i].max(x) } else { values[i].add(x) };
+                        values[i] = if MAX { values[i].or_larger(x) } else { values[i].add(x) };
                         invalid[i] = if MAX { invalid[i].or_nan(x) } else { invalid[i] };
                     }
                     from = from.wrapping_add(next);

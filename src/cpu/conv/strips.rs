@@ -184,6 +184,7 @@ impl Work for Strip<'_> {
                     (16, 2 | 4) => self.lines::<M::Vector, 8, 7, 5, 2>(panel),
                     (16, _) => self.lines::<M::Vector, 8, 7, 5, 3>(panel),
                     (8, _) => self.lines::<M::Vector, 6, 5, 4, 2>(panel),
+                    _ if M::ISA == Isa::Neon => self.lines::<M::Vector, 6, 5, 4, 4>(panel),
                     _ => self.lines::<M::Vector, 3, 2, 1, 4>(panel),
                 }
             };

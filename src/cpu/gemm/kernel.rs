@@ -7,6 +7,8 @@
 use crate::cpu::Isa;
 use crate::cpu::simd::{Vector, prefetch_far, prefetch_near};
 
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::scalar;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -20,6 +22,8 @@ pub static F32: &[Micro] = &[
     avx512::F32_8X48,
     #[cfg(target_arch = "x86_64")]
     avx2::F32_6X16,
+    #[cfg(target_arch = "aarch64")]
+    neon::F32_5X16,
     scalar::F32_3X16,
 ];
 

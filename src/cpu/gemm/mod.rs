@@ -14,6 +14,8 @@ mod avx2;
 mod avx512;
 pub mod direct;
 pub mod kernel;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub mod pack;
 mod partition;
 mod scalar;

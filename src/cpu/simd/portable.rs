@@ -68,13 +68,8 @@ impl Vector for Four {
 
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-        let mut result = self;
-        for i in 0..4 {
-            let (a, b, c) = (self.0[i], factor.0[i], addend.0[i]);
-            // Fused only where that is an instruction of the baseline.
-            result.0[i] = if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c };
-        }
-        result
+        // SAFETY: the trait's promises.
+        unsafe { self.mul(factor).add(addend) }
     }
 
     #[inline(always)]
@@ -85,6 +80,11 @@ impl Vector for Four {
     #[inline(always)]
     unsafe fn min(self, other: Self) -> Self {
         self.zip(other, |x, y| if x > y { y } else { x })
+    }
+
+    #[inline(always)]
+    unsafe fn or_larger(self, other: Self) -> Self {
+        self.zip(other, |x, y| if x < y { y } else { x })
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Vectors of x86-64.
 
-use super::Vector;
+use super::{Vector, vector::vector};
 use std::arch::x86_64::*;
 
 /// A mask that selects the first `n` of 8 lanes.
@@ -54,132 +54,31 @@ pub(super) fn prefetch_far(address: *const f32) {
     unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
 }
 
-macro_rules! vector {
-    (
-        $type:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident,
-        $mul_add:ident, $max:ident, $min:ident,
-        load_first($from:ident, $n:ident) $load_first:expr,
-        store_first($self:ident, $to:ident, $m:ident) $store_first:expr,
-        permute($this:ident, $index:ident) $permute:expr,
-        spread_fours $spread:ident,
-        or_nan($value:ident, $other:ident) $or_nan:expr,
-        or_equal($kept:ident, $key:ident, $put:ident) $or_equal:expr $(,)?
-    ) => {
-        impl Vector for $type {
-            const LANES: usize = $lanes;
-
-            #[inline(always)]
-            unsafe fn splat(value: f32) -> Self {
-                // SAFETY: the trait's promises.
-                unsafe { $splat(value) }
-            }
-
-            #[inline(always)]
-            unsafe fn load(from: *const f32) -> Self {
-                // SAFETY: the trait's promises.
-                unsafe { $load(from) }
-            }
-
-            #[inline(always)]
-            unsafe fn load_first($from: *const f32, $n: usize) -> Self {
-                // SAFETY: the trait's promises.
-                unsafe { $load_first }
-            }
-
-            #[inline(always)]
-            unsafe fn store(self, to: *mut f32) {
-                // SAFETY: the trait's promises.
-                unsafe { $store(to, self) }
-            }
-
-            #[inline(always)]
-            unsafe fn store_first($self, $to: *mut f32, $m: usize) {
-                // SAFETY: the trait's promises.
-                unsafe { $store_first }
-            }
-
-            #[inline(always)]
-            unsafe fn add(self, other: Self) -> Self {
-                // SAFETY: the trait's promises.
-                unsafe { $add(self, other) }
-            }
-
-            #[inline(always)]
-            unsafe fn sub(self, other: Self) -> Self {
-                // SAFETY: the trait's promises.
-                unsafe { $sub(self, other) }
-            }
-
-            #[inline(always)]
-            unsafe fn mul(self, other: Self) -> Self {
-                // SAFETY: the trait's promises.
-                unsafe { $mul(self, other) }
-            }
-
-            #[inline(always)]
-            unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-                // SAFETY: the trait's promises.
-                unsafe { $mul_add(self, factor, addend) }
-            }
-
-            #[inline(always)]
-            unsafe fn max(self, other: Self) -> Self {
-                // SAFETY: the trait's promises. The instruction gives its second operand where one is NaN.
-                unsafe { $max(other, self) }
-            }
-
-            #[inline(always)]
-            unsafe fn min(self, other: Self) -> Self {
-                // SAFETY: the trait's promises. The instruction gives its second operand where one is NaN.
-                unsafe { $min(other, self) }
-            }
-
-            #[inline(always)]
-            unsafe fn permute($this, $index: &[u32]) -> Self {
-                debug_assert_eq!($index.len(), $lanes);
-                // SAFETY: the trait's promises.
-                unsafe { $permute }
-            }
-
-            #[inline(always)]
-            unsafe fn spread_fours(self) -> [Self; 4] {
-                // SAFETY: the trait's promises.
-                unsafe { [$spread::<0x00>(self), $spread::<0x55>(self), $spread::<0xaa>(self), $spread::<0xff>(self)] }
-            }
-
-            #[inline(always)]
-            unsafe fn or_equal($kept, $key: Self, $put: Self) -> Self {
-                // SAFETY: the trait's promises.
-                unsafe { $or_equal }
-            }
-
-            #[inline(always)]
-            unsafe fn or_nan($value, $other: Self) -> Self {
-                // SAFETY: the trait's promises.
-                unsafe { $or_nan }
-            }
-        }
-    };
-}
-
 vector! {
     __m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps,
-    _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
+    mul_add(self, factor, addend) _mm256_fmadd_ps(self, factor, addend),
+    // Of these instructions the result is the second operand where one is NaN.
+    max(self, other) _mm256_max_ps(other, self),
+    min(self, other) _mm256_min_ps(other, self),
     load_first(from, n) _mm256_maskload_ps(from, first8(n)),
     store_first(self, to, n) store_first8(self, to, n),
     permute(self, index) _mm256_permutevar8x32_ps(self, _mm256_loadu_si256(index.as_ptr().cast())),
-    spread_fours _mm256_permute_ps,
+    spread_fours _mm256_permute_ps [0x00, 0x55, 0xaa, 0xff],
+    or_larger(self, other) _mm256_max_ps(other, self),
     or_nan(self, other) _mm256_blendv_ps(self, other, _mm256_cmp_ps::<_CMP_UNORD_Q>(other, other)),
     or_equal(self, other, value) _mm256_blendv_ps(self, value, _mm256_cmp_ps::<_CMP_EQ_OQ>(other, value)),
 }
 
 vector! {
     __m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps,
-    _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps,
+    mul_add(self, factor, addend) _mm512_fmadd_ps(self, factor, addend),
+    max(self, other) _mm512_max_ps(other, self),
+    min(self, other) _mm512_min_ps(other, self),
     load_first(from, n) _mm512_maskz_loadu_ps(first16(n), from),
     store_first(self, to, n) _mm512_mask_storeu_ps(to, first16(n), self),
     permute(self, index) _mm512_permutexvar_ps(_mm512_loadu_si512(index.as_ptr().cast()), self),
-    spread_fours _mm512_permute_ps,
+    spread_fours _mm512_permute_ps [0x00, 0x55, 0xaa, 0xff],
+    or_larger(self, other) _mm512_max_ps(other, self),
     or_nan(self, other) _mm512_mask_mov_ps(self, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(other, other), other),
     or_equal(self, other, value) _mm512_mask_mov_ps(self, _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(other, value), value),
 }

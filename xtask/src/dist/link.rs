@@ -9,8 +9,8 @@ use crate::shell::{self, command, root};
 
 /// Links the shared library, still with its symbol table, so that what it contains can be checked.
 ///
-/// 16 KiB pages serve kernels of every page size. The library is never unloaded: its threads and thread-local destructors may
-/// still be running when an application calls `dlclose`.
+/// Segments begin on pages of every size that kernels have, up to 64 KiB on AArch64. The library is never unloaded: its
+/// threads and thread-local destructors may still be running when an application calls `dlclose`.
 pub fn shared(archive: &Path, soname: &str, work: &Path) -> Result<PathBuf> {
     let output = work.join(soname);
     let version_script = root().join("cmake/libinfer.map");
@@ -18,7 +18,9 @@ pub fn shared(archive: &Path, soname: &str, work: &Path) -> Result<PathBuf> {
     link.arg("-shared").arg("-o").arg(&output);
     link.arg("-Wl,--whole-archive").arg(archive).arg("-Wl,--no-whole-archive");
     link.arg(format!("-Wl,--version-script={}", version_script.display())).arg(format!("-Wl,-soname,{soname}"));
-    link.args(["-Wl,-z,max-page-size=16384", "-Wl,-z,nodelete", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"]);
+    let page = if cfg!(target_arch = "aarch64") { 64 << 10 } else { 16 << 10 };
+    link.arg(format!("-Wl,-z,max-page-size={page}"));
+    link.args(["-Wl,-z,nodelete", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"]);
     link.args(["-Wl,-z,defs", "-Wl,--gc-sections", "-Wl,-O1", "-Wl,-Bsymbolic-functions", "-Wl,--build-id"]);
     link.args(["-Wl,--as-needed", "-lgcc_s", "-lm", "-lpthread", "-ldl"]);
     shell::read(&mut link)?;
