@@ -8,12 +8,12 @@
 //! |---|---|
 //! | 1 x 1, stride 1 | matrix product on the input as it is |
 //! | dense | matrix product on rows of pointers ([`patches`]) |
-//! | groups of 16 channels or more | the same for each group, by [`wide`] |
+//! | groups of 16 channels or more, or of 8 | the same for each group, by [`wide`] |
 //! | few input channels, or channels first | sums over copies of strips of the input with their padding ([`strips`]) |
 //! | depthwise | [`depthwise`] |
 //! | 3 x 3, stride 1, where transformed weights are worth their memory | [`winograd`] |
 //! | 1 x 1, then depthwise | both by [`Expanded`], where a plan finds the pair |
-//! | groups of fewer than 16 channels | [`grouped`] |
+//! | other groups of fewer than 16 channels | [`grouped`] |
 #![allow(unsafe_code, reason = "kernels with raw pointers to disjoint parts of one output")]
 #![allow(clippy::needless_range_loop, reason = "loops over registers are unrolled by constant index")]
 
@@ -129,6 +129,8 @@ impl Conv {
         let algorithm = if shape.groups == 1 {
             Algorithm::Dense(Dense::new(isa, shape, stride, output)?)
         } else if WeightLayout::of_shape(shape) == WeightLayout::Panels {
+            Algorithm::Wide(Wide::new(isa, shape, stride, output)?)
+        } else if let Some(isa) = Wide::for_halves(isa, shape) {
             Algorithm::Wide(Wide::new(isa, shape, stride, output)?)
         } else if shape.group_in() == 1 && shape.group_out() == 1 {
             Algorithm::Depthwise(Depthwise::new(isa, shape, stride, output))

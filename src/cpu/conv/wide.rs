@@ -1,4 +1,4 @@
-//! Convolution in groups of 16 channels or more: a matrix product for each group.
+//! Convolution in groups of 16 channels or more, or of 8 where tiles of 8 columns exist: a matrix product for each group.
 //!
 //! All groups read the same pixels, each its own channels: a part locates the rows of a few tiles once, and multiplies
 //! them for one group after the other.
@@ -6,7 +6,7 @@
 use super::dense::trimmed;
 use super::patches::Patches;
 use super::shape::{ConvShape, Spatial};
-use super::{ConvArgs, after};
+use super::{ConvArgs, WeightLayout, after};
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Gemm, GemmShape, Output, Rows, packed_len, panels};
 use crate::cpu::parts::Split;
@@ -14,7 +14,7 @@ use crate::cpu::{Isa, scratch};
 use crate::error::{Error, Result};
 use std::ops::Range;
 
-/// A convolution with weights `[groups][group_out/16][taps * group_in][16]`.
+/// A convolution with weights in either [`WeightLayout`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wide {
     isa: Isa,
@@ -24,6 +24,8 @@ pub(super) struct Wide {
     stride: usize,
     /// The product of one group.
     product: GemmShape,
+    /// Columns of the weights from one group to the next.
+    pitch: usize,
     /// Rows of each panel of the weights, and those before the first that is used.
     panel_rows: usize,
     unused_rows: usize,
@@ -38,7 +40,18 @@ const PART: usize = 256 << 10;
 /// Most parts.
 const PARTS: usize = 64;
 
+/// Fewest input channels of groups of 8, whose sums are long enough for a tile.
+const FEWEST: usize = 4;
+
 impl Wide {
+    /// The instruction set for groups that share panels, if this is an algorithm for them: they are half a panel wide,
+    /// and tiles of as many columns exist. AVX-512 has none, as half of its vectors would be idle.
+    pub fn for_halves(isa: Isa, shape: &ConvShape) -> Option<Isa> {
+        let fits = shape.group_out() == PANEL / 2 && shape.group_in() >= FEWEST;
+        let isa = if isa == Isa::Avx512 { Isa::Avx2 } else { isa };
+        (fits && isa != Isa::Scalar).then_some(isa)
+    }
+
     pub fn new(isa: Isa, shape: &ConvShape, stride: usize, output: Spatial) -> Result<Wide> {
         let overflow = || Error::no_memory(format!("a convolution of {shape:?} is too large"));
         let panel_rows = shape.window.taps() * shape.group_in();
@@ -53,7 +66,11 @@ impl Wide {
         let row_parts = parts.min(m.div_ceil(ROWS)).max(1);
         let split = Split { row_parts, column_parts: (parts / row_parts).clamp(1, shape.groups) };
         let unused_rows = unused_taps * product.depth;
-        Ok(Wide { isa, shape, output, stride, product, panel_rows, unused_rows, split })
+        let pitch = match WeightLayout::of_shape(&shape) {
+            WeightLayout::Panels => panels(n) * PANEL,
+            WeightLayout::Grouped => n,
+        };
+        Ok(Wide { pitch, isa, shape, output, stride, product, panel_rows, unused_rows, split })
     }
 
     pub fn phases(&self) -> usize {
@@ -112,8 +129,11 @@ impl Wide {
     unsafe fn multiply(&self, rows: &Range<usize>, groups: &Range<usize>, table: &[*const f32], args: &ConvArgs) {
         let GemmShape { n, depth, .. } = self.product;
         let gemm = Gemm::whole(self.isa, GemmShape { m: rows.len(), ..self.product }).in_panels_of(self.panel_rows);
-        let weights =
-            |group: usize| args.weights.wrapping_add((group * panels(n) * self.panel_rows + self.unused_rows) * PANEL);
+        let weights = |group: usize| {
+            let column = group * self.pitch;
+            let row = column / PANEL * self.panel_rows + self.unused_rows;
+            args.weights.wrapping_add(row * PANEL + column % PANEL)
+        };
         for group in groups.clone() {
             let out = block_of(&args.output, rows.start, group * n);
             // SAFETY: the caller's promises; each group has its own columns.

@@ -1,6 +1,6 @@
 //! Micro-kernels for x86-64 with AVX2 and FMA: tiles of 6 x 16, twelve of the sixteen registers accumulate.
 
-use super::kernel::{Micro, TileFn, Tiles, tiles};
+use super::kernel::{Micro, Narrow, TileFn, Tiles, tiles};
 use crate::cpu::Isa;
 use crate::cpu::simd::__m256;
 
@@ -21,7 +21,7 @@ macro_rules! narrow {
     ($($rows:literal)*) => { &[$(f32_tile::<$rows, 1>),*] };
 }
 
-const NARROW: &[TileFn] = narrow!(1 2 3 4 5 6 7 8 9 10 11 12);
+const NARROW: Narrow = Narrow { columns: 8, tiles: narrow!(1 2 3 4 5 6 7 8 9 10 11 12) };
 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(t: &Tiles) {

@@ -1,6 +1,6 @@
 //! Micro-kernels for x86-64 with AVX-512: tiles of 8 x 48, 24 of the 32 registers accumulate.
 
-use super::kernel::{Micro, TileFn, Tiles, tiles};
+use super::kernel::{Micro, Narrow, PANEL, TileFn, Tiles, tiles};
 use crate::cpu::Isa;
 use crate::cpu::simd::__m512;
 
@@ -28,7 +28,7 @@ macro_rules! narrow {
     ($($rows:literal)*) => { &[$(f32_tile::<$rows, 1>),*] };
 }
 
-const NARROW: &[TileFn] = narrow!(1 2 3 4 5 6 7 8 9 10 11 12);
+const NARROW: Narrow = Narrow { columns: PANEL, tiles: narrow!(1 2 3 4 5 6 7 8 9 10 11 12) };
 
 #[target_feature(enable = "avx512f")]
 unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(t: &Tiles) {

@@ -38,8 +38,17 @@ pub struct Micro {
     pub depth: usize,
     /// Functions for 1, 2, … `rows` rows; each entry has those for 1, 2, … panels.
     pub(super) tiles: &'static [&'static [TileFn]],
-    /// Functions for 1, 2, … rows of a single vector of columns; may be none.
-    pub(super) narrow: &'static [TileFn],
+    /// For few columns.
+    pub(super) narrow: Narrow,
+}
+
+/// Higher tiles for products, or ends of products, of few columns.
+#[derive(Debug)]
+pub(super) struct Narrow {
+    /// The most columns, no more than a panel's.
+    pub columns: usize,
+    /// Functions for 1, 2, … rows.
+    pub tiles: &'static [TileFn],
 }
 
 /// Computes tiles. Safe to call when the CPU has the micro-kernel's instruction set and the [`Tiles`] are valid.
@@ -61,19 +70,14 @@ impl Micro {
         }
     }
 
-    /// Whether `columns` columns fill no more than a vector, and there are functions for that.
-    fn is_narrow(&self, columns: usize) -> bool {
-        columns <= self.lanes() && !self.narrow.is_empty()
-    }
-
     /// The most rows of a tile of `columns` columns.
     pub(super) fn most_rows(&self, columns: usize) -> usize {
-        if self.is_narrow(columns) { self.narrow.len() } else { self.rows }
+        if columns <= self.narrow.columns { self.narrow.tiles.len() } else { self.rows }
     }
 
     /// The function for a tile of `rows` rows and `columns` columns in `panels` panels.
     pub(super) fn function(&self, rows: usize, panels: usize, columns: usize) -> TileFn {
-        if self.is_narrow(columns) { self.narrow[rows - 1] } else { self.tiles[rows - 1][panels - 1] }
+        if columns <= self.narrow.columns { self.narrow.tiles[rows - 1] } else { self.tiles[rows - 1][panels - 1] }
     }
 
     /// The most panels that a tile of `rows` rows takes at once.

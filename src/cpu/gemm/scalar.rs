@@ -1,11 +1,12 @@
 //! Micro-kernels for any target: plain arithmetic on groups of four, which compilers map to 128-bit registers.
 
-use super::kernel::{Micro, TileFn, Tiles, tiles};
+use super::kernel::{Micro, Narrow, TileFn, Tiles, tiles};
 use crate::cpu::Isa;
 use crate::cpu::simd::Four;
 
 /// Up to 3 rows by one panel.
-pub(super) const F32_3X16: Micro = Micro { isa: Isa::Scalar, rows: 3, depth: 256, tiles: TILES, narrow: &[] };
+pub(super) const F32_3X16: Micro =
+    Micro { isa: Isa::Scalar, rows: 3, depth: 256, tiles: TILES, narrow: Narrow { columns: 0, tiles: &[] } };
 
 const TILES: &[&[TileFn]] = &[&[f32_tile::<1>], &[f32_tile::<2>], &[f32_tile::<3>]];
 
