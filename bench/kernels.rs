@@ -8,7 +8,7 @@ use infer::cpu::gemm::kernel::F32;
 use infer::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, packed_len};
 use infer::cpu::parallel::{Gang, Ledger, Rank};
 use infer::cpu::peak::peak_flops;
-use infer::cpu::{Activation, Isa};
+use infer::cpu::{Activation, Isa, Target};
 use infer::error::{Error, Result};
 use infer::tensor::Buffer;
 use std::process::ExitCode;
@@ -213,7 +213,7 @@ fn measure_all(options: &Options) -> Result<()> {
                 println!("  {:<44} {:>12} {:>9} {:>7}", "", "microseconds", "GFLOP/s", "% peak");
             }
             for work in Work::all().filter(|work| wanted(&work.name())) {
-                if let Some(kernel) = work.kernel(micro.isa)? {
+                if let Some(kernel) = work.kernel(Target { isa: micro.isa, threads: gang.size() })? {
                     let seconds = time(&gang, &kernel, options.seconds)?;
                     show(options.json, (micro.isa, threads), peak, (&work.name(), kernel.flops), seconds);
                 }
@@ -319,11 +319,12 @@ impl Work {
     }
 
     /// The kernel with operands; None where the algorithm does not apply.
-    fn kernel(&self, isa: Isa) -> Result<Option<Kernel>> {
+    fn kernel(&self, target: Target) -> Result<Option<Kernel>> {
+        let isa = target.isa;
         match self {
-            Work::Product(shape) => product(isa, *shape).map(Some),
+            Work::Product(shape) => product(target, *shape).map(Some),
             Work::Convolution(shape) => {
-                let conv = Conv::new(isa, shape, layout(shape))?;
+                let conv = Conv::new(target, shape, layout(shape))?;
                 let k = shape.window.taps() * shape.group_in();
                 let weights = WeightLayout::of_shape(shape).len(shape.groups, shape.out_channels, k)?;
                 convolution(shape, conv, weights).map(Some)
@@ -346,9 +347,9 @@ fn layout(shape: &ConvShape) -> InputLayout {
     }
 }
 
-fn product(isa: Isa, shape: GemmShape) -> Result<Kernel> {
+fn product(target: Target, shape: GemmShape) -> Result<Kernel> {
     let GemmShape { m, n, depth: k, .. } = shape;
-    let gemm = Gemm::new(isa, shape)?;
+    let gemm = Gemm::new(target, shape)?;
     let mut operands = vec![values(m * k)?, values(packed_len(n, k)?)?, values(m * n)?];
     let [a, b, c] = [0, 1, 2].map(|i| Address::of(&mut operands[i]));
     let run = move |_, part, scratch: Address| {

@@ -13,7 +13,9 @@ pub mod peak;
 pub mod scores;
 mod scratch;
 pub mod simd;
+mod target;
 pub mod transpose;
 
 pub use activation::Activation;
 pub use isa::Isa;
+pub use target::Target;

@@ -1,5 +1,5 @@
-//! Cutting work into parts. The cut is a function of shapes only, so that results have the same bits for any number of
-//! threads.
+//! Cutting work into parts. What is computed for an element never depends on the part that it is in, so that results have
+//! the same bits for any number of threads.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -16,9 +16,6 @@ pub(crate) struct Split {
     pub row_parts: usize,
     pub column_parts: usize,
 }
-
-/// Thread counts for which parts should come out even.
-pub(crate) const THREADS: [usize; 5] = [1, 2, 4, 8, 16];
 
 /// Most parts of one phase: a few for each of many threads.
 const MOST: usize = 64;

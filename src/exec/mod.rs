@@ -26,6 +26,7 @@ pub struct Prepared {
     /// The program.
     pub program: Arc<Program>,
     isa: Isa,
+    threads: usize,
     limits: Limits,
     derived: Arc<Derived>,
     /// The GPU that runs what it can.
@@ -112,12 +113,13 @@ impl Control<'_> {
 }
 
 impl Prepared {
-    /// Prepares a program, which the verifier has accepted.
-    pub fn new(program: Arc<Program>, isa: Isa, limits: Limits, derived: Arc<Derived>) -> Self {
+    /// Prepares a program, which the verifier has accepted, for runs by so many threads.
+    pub fn new(program: Arc<Program>, isa: Isa, threads: usize, limits: Limits, derived: Arc<Derived>) -> Self {
         let first = program.graphs.iter().map(|_| Segments::default()).collect();
         Prepared {
             program,
             isa,
+            threads,
             limits,
             derived,
             #[cfg(feature = "cuda")]
@@ -138,6 +140,7 @@ impl Prepared {
         Resolver {
             graph,
             isa: self.isa,
+            threads: self.threads,
             limits: self.limits,
             derived: &self.derived,
             #[cfg(feature = "cuda")]

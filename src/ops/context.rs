@@ -1,7 +1,7 @@
 //! What an operator is told when shapes are inferred and kernels prepared.
 
 use super::Derived;
-use crate::cpu::isa::Isa;
+use crate::cpu::{Isa, Target};
 use crate::error::{Error, Result};
 use crate::tensor::{Blob, Buffer, DType, Dim, Dims, Element, Layout, Shape, TensorType, View};
 
@@ -144,6 +144,8 @@ pub struct Operand<'a> {
 pub struct Prepare<'a> {
     /// Instruction set that kernels for the CPU use.
     pub isa: Isa,
+    /// Threads of a run on the CPU: 1 or more.
+    pub threads: usize,
     /// The node's inputs, None where an optional one is absent.
     pub inputs: &'a [Option<Operand<'a>>],
     /// The node's outputs (possibly fewer than the operator has).
@@ -153,6 +155,11 @@ pub struct Prepare<'a> {
 }
 
 impl<'a> Prepare<'a> {
+    /// What kernels for the CPU are planned for.
+    pub fn target(&self) -> Target {
+        Target { isa: self.isa, threads: self.threads }
+    }
+
     /// A required input. Panics if it is absent (`infer` has checked).
     pub fn input(&self, index: usize) -> &Operand<'a> {
         self.optional(index).expect("a required input is present")

@@ -12,6 +12,8 @@ pub struct How<'a> {
     pub layouts: &'a [Layout],
     /// Whether kernels may keep copies of weights.
     pub derive: bool,
+    /// Threads that kernels are planned for.
+    pub threads: usize,
     /// Outputs that are wanted, at most.
     pub outputs: usize,
     /// What memory is filled with before a kernel runs.
@@ -22,7 +24,7 @@ pub struct How<'a> {
 
 impl Default for How<'_> {
     fn default() -> Self {
-        How { layouts: &[], derive: false, outputs: usize::MAX, fill: 0, order: &|parts| (0..parts).collect() }
+        How { layouts: &[], derive: false, threads: 1, outputs: usize::MAX, fill: 0, order: &|parts| (0..parts).collect() }
     }
 }
 
@@ -48,7 +50,7 @@ pub fn evaluate_as(op: &Op, inputs: &[Option<&Tensor>], isa: Isa, how: How<'_>) 
         .collect();
     let wanted = op.derives(&Inputs::new(&refs)).filter(|_| how.derive);
     let derived = Derived::new(wanted.and_then(|(i, bytes)| Some((&inputs[i]?.data, bytes))), usize::MAX);
-    let kernel = op.prepare_cpu(&Prepare { isa, inputs: &operands, outputs: &infos, derived: &derived })?;
+    let kernel = op.prepare_cpu(&Prepare { isa, threads: how.threads, inputs: &operands, outputs: &infos, derived: &derived })?;
     execute_as(&*kernel, &views, &infos, how)
 }
 

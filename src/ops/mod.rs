@@ -104,8 +104,8 @@ pub trait OpDef: Clone + PartialEq + Debug + Send + Sync + 'static {
 /// A kernel bound to shapes: straight-line work without allocation or shape logic.
 ///
 /// It runs in phases, one after another; the parts of a phase are independent and may run in any order and on any
-/// threads. Their number depends on shapes and instruction set alone, so results have the same bits for any number of
-/// threads.
+/// threads. What is computed for an element does not depend on the part that it is in, so results have the same bits for
+/// any number of threads.
 pub trait Kernel: Send + Sync {
     /// How each phase cuts its work into parts.
     fn phases(&self) -> Vec<Grid>;

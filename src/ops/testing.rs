@@ -42,7 +42,8 @@ pub fn apart(tensor: &Tensor, gap: usize) -> Tensor {
     Tensor::new(&[elements.len()], &elements).expect("the test's shape is valid")
 }
 
-/// As [`run`], with the bytes of inputs in the given layouts, and without outputs beyond the first `outputs`.
+/// As [`run`], with the bytes of inputs in the given layouts, and without outputs beyond the first `outputs`. Kernels
+/// planned for one thread and for several must give the same bytes.
 fn run_stored(
     op: &Op,
     inputs: &[Option<&Tensor>],
@@ -50,12 +51,22 @@ fn run_stored(
     outputs: usize,
     isa: Isa,
 ) -> Result<Vec<Tensor>> {
-    evaluate_as(op, inputs, isa, circumstances(layouts, outputs))
+    let circumstances = circumstances(layouts, outputs);
+    let [one, several] = [1, THREADS].map(|threads| evaluate_as(op, inputs, isa, How { threads, ..circumstances }));
+    let (one, several) = (one?, several?);
+    for (i, (one, several)) in one.iter().zip(&several).enumerate() {
+        assert_eq!(one.info, several.info, "{op:?}, output {i} on {isa}");
+        assert!(one.data[..] == several.data[..], "{op:?}, output {i} on {isa} depends on the number of threads");
+    }
+    Ok(several)
 }
+
+/// Threads for which kernels are planned, so that there are parts.
+pub const THREADS: usize = 4;
 
 /// Kernels must write every element, so what was there before must not show, and parts may run in any order.
 fn circumstances(layouts: &[Layout], outputs: usize) -> How<'_> {
-    How { layouts, derive: true, outputs, fill: 0xa5, order: &shuffled }
+    How { layouts, derive: true, threads: THREADS, outputs, fill: 0xa5, order: &shuffled }
 }
 
 /// 0..n in a scrambled, repeatable order.

@@ -49,7 +49,7 @@ pub fn run_with<'a>(
     };
     let operands: Vec<Option<Operand<'a>>> = inputs.iter().enumerate().map(operand).collect();
     let derived = Derived::new([], 0);
-    let operands = Prepare { isa: Isa::Scalar, inputs: &operands, outputs, derived: &derived };
+    let operands = Prepare { isa: Isa::Scalar, threads: 1, inputs: &operands, outputs, derived: &derived };
     let Some(kernel) = op.prepare_cuda(&PrepareCuda { device, tf32, operands: &operands })? else {
         return Ok(None);
     };

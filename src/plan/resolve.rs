@@ -23,6 +23,8 @@ pub struct Resolver<'a> {
     pub graph: &'a Graph,
     /// Instruction set that kernels may use.
     pub isa: Isa,
+    /// Threads of a run.
+    pub threads: usize,
     /// What the session allows.
     pub limits: Limits,
     /// Where kernels keep copies of the model's weights.
@@ -181,7 +183,7 @@ impl Resolver<'_> {
             Some((kernel, fused)) => (kernel, Some(fused)),
             None => {
                 let operands = self.operands(node, &inputs);
-                let cx = Prepare { isa: self.isa, inputs: &operands, outputs: infos, derived: self.derived };
+                let cx = Prepare { isa: self.isa, threads: self.threads, inputs: &operands, outputs: infos, derived: self.derived };
                 (op.prepare_cpu(&cx)?, None)
             }
         };

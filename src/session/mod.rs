@@ -130,7 +130,7 @@ impl Session {
             None => Runtime::new(options.threads)?,
         };
         let limits = Limits { max_memory: options.max_memory };
-        let prepared = Prepared::new(model.program.clone(), isa, limits, model.derived.clone());
+        let prepared = Prepared::new(model.program.clone(), isa, runtime.threads(), limits, model.derived.clone());
         let prepared = options.device.prepare(prepared, options.precision)?;
         let (model, device, max_contexts) = (model.clone(), options.device, options.max_contexts);
         Ok(Arc::new(Session { model, runtime, prepared, device, max_contexts, idle: Mutex::default() }))

@@ -5,7 +5,7 @@ use super::patches::Patches;
 use super::shape::{ConvShape, Spatial};
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Gemm, GemmShape, StridedRows};
-use crate::cpu::{Isa, scratch};
+use crate::cpu::{Target, scratch};
 use crate::error::Result;
 
 /// A convolution by one matrix product.
@@ -22,7 +22,7 @@ pub(super) struct Dense {
 }
 
 impl Dense {
-    pub fn new(isa: Isa, shape: &ConvShape, stride: usize, output: Spatial) -> Result<Dense> {
+    pub fn new(target: Target, shape: &ConvShape, stride: usize, output: Spatial) -> Result<Dense> {
         let panel_rows = shape.window.taps() * shape.in_channels;
         let (shape, unused_taps) = if shape.in_channels >= PANEL { trimmed(shape, output) } else { (*shape, 0) };
         let window = &shape.window;
@@ -33,7 +33,7 @@ impl Dense {
         let (segments, depth) =
             if whole_rows { (kd * kh, kw * shape.in_channels) } else { (kd * kh * kw, shape.in_channels) };
         let pixels = shape.batch * output.iter().product::<usize>();
-        let gemm = Gemm::new(isa, GemmShape { m: pixels, n: shape.out_channels, segments, depth })?;
+        let gemm = Gemm::new(target, GemmShape { m: pixels, n: shape.out_channels, segments, depth })?;
         let gemm = gemm.in_panels_of(panel_rows);
         let unused_rows = unused_taps * shape.in_channels;
         Ok(Dense { shape, output, gemm, stride, whole_rows, unused_rows })

@@ -8,10 +8,10 @@
 use super::depthwise::Depthwise;
 use super::shape::ConvShape;
 use super::{ConvArgs, after};
-use crate::cpu::Isa;
+use crate::cpu::Target;
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, panels};
-use crate::cpu::parts::{Split, THREADS};
+use crate::cpu::parts::Split;
 use crate::error::Result;
 use std::ops::Range;
 use std::ptr;
@@ -19,7 +19,8 @@ use std::ptr;
 /// A pair of convolutions of known shape on a known instruction set.
 #[derive(Clone, Copy, Debug)]
 pub struct Expanded {
-    isa: Isa,
+    /// All pixels of the input by a block of channels.
+    expansion: Gemm,
     /// Channels before the expansion, and elements from one of their pixels to the next.
     in_channels: usize,
     stride: usize,
@@ -52,13 +53,13 @@ impl Expanded {
     ///
     /// # Errors
     /// The shape is not that of a convolution, or a size overflows.
-    pub fn new(isa: Isa, in_channels: usize, shape: &ConvShape) -> Result<Option<Expanded>> {
+    pub fn new(target: Target, in_channels: usize, shape: &ConvShape) -> Result<Option<Expanded>> {
         let output = shape.output()?;
         let ConvShape { batch, out_channels, input, window, .. } = *shape;
         let span = (window.kernel[1] - 1) * window.dilation[1] + 1;
         let line = input[2].saturating_mul(BLOCK);
         let flat = input[0] == 1 && output[0] == 1 && window.kernel[0] == 1;
-        let depthwise = Depthwise::new(isa, shape, BLOCK, output);
+        let depthwise = Depthwise::new(target.isa, shape, BLOCK, output);
         let empty = depthwise.parts(0) == 0 || in_channels == 0 || line == 0;
         if !flat || window.stride[1] > span || span.min(input[1]).saturating_mul(line) > MOST || empty {
             return Ok(None);
@@ -66,7 +67,8 @@ impl Expanded {
         let strip = (STRIP / line).saturating_sub(span) / window.stride[1] + 1;
         let (lines, all) = (batch * output[1], panels(out_channels));
         // Lines under the windows of two parts are expanded twice, so there are parts for a few threads only.
-        let split = Split::cheapest(&THREADS[..4], 1..=lines, all, |row_parts, column_parts| {
+        let threads = target.thread_counts();
+        let split = Split::cheapest(&threads[..threads.len().min(4)], 1..=lines, all, |row_parts, column_parts| {
             let (lines, panels) = (lines.div_ceil(row_parts), all.div_ceil(column_parts));
             let (under, columns) = ((lines - 1) * window.stride[1] + span, (panels * PANEL) as f32);
             let read = (under.min(batch * input[1]) * input[2]) as f32 * in_channels as f32;
@@ -75,7 +77,9 @@ impl Expanded {
             PART + read * (columns / RATE + blocks / FETCH) + taps / DEPTHWISE_RATE
         });
         let (strip, stride) = (strip.min(output[1]), in_channels);
-        Ok(Some(Expanded { isa, in_channels, stride, shape: *shape, depthwise, lines, strip, split }))
+        let pixels = batch * input[1] * input[2];
+        let expansion = Gemm::whole(target.isa, GemmShape::matrix(pixels, BLOCK, in_channels));
+        Ok(Some(Expanded { expansion, in_channels, stride, shape: *shape, depthwise, lines, strip, split }))
     }
 
     /// Whether this is faster than one convolution after the other: an expanded image is too large for a cache.
@@ -195,7 +199,7 @@ impl Expanded {
     /// As for [`Expanded::run`]; there is room for the pixels at `to`.
     unsafe fn expand(&self, args: &ConvArgs, count: usize, channels: &Range<usize>, to: *mut f32, scratch: *mut u8) {
         let k = self.in_channels;
-        let product = Gemm::whole(self.isa, GemmShape::matrix(count, channels.len(), k));
+        let product = self.expansion.of_rows_and_columns(count, channels.len());
         let rows = StridedRows { data: args.input, stride: self.stride };
         // SAFETY: the caller's promises; panels have K rows.
         unsafe {

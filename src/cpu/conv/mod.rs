@@ -32,7 +32,7 @@ mod weights;
 mod wide;
 mod winograd;
 
-use super::Isa;
+use super::{Isa, Target};
 use super::gemm::Output;
 use super::gemm::kernel::PANEL;
 use crate::error::{Error, Result};
@@ -113,8 +113,8 @@ impl Conv {
     /// # Errors
     /// The shape is not that of a convolution, a size overflows, or its channels come first and
     /// [`Conv::reads_channels_first`] denies it.
-    pub fn new(isa: Isa, shape: &ConvShape, layout: InputLayout) -> Result<Conv> {
-        let output = shape.output()?;
+    pub fn new(target: Target, shape: &ConvShape, layout: InputLayout) -> Result<Conv> {
+        let (isa, output) = (target.isa, shape.output()?);
         let stride = match layout {
             InputLayout::ChannelsLast { stride } => Some(stride),
             InputLayout::ChannelsFirst => None,
@@ -127,7 +127,7 @@ impl Conv {
             return Err(Error::unsupported("a convolution of groups or long sums reads channels-last input only"));
         };
         let algorithm = if shape.groups == 1 {
-            Algorithm::Dense(Dense::new(isa, shape, stride, output)?)
+            Algorithm::Dense(Dense::new(target, shape, stride, output)?)
         } else if WeightLayout::of_shape(shape) == WeightLayout::Panels {
             Algorithm::Wide(Wide::new(isa, shape, stride, output)?)
         } else if let Some(isa) = Wide::for_halves(isa, shape) {

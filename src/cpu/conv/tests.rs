@@ -3,7 +3,7 @@
 use super::*;
 use crate::cpu::Activation;
 use crate::cpu::gemm::panels;
-use crate::cpu::gemm::tests::{Random, isas};
+use crate::cpu::gemm::tests::{PLAIN, Random, targets};
 use std::ptr;
 
 /// A convolution of `[batch, spatial.., channels]` with weights `[out_channels, taps, in_channels / groups]`, in f64.
@@ -80,12 +80,12 @@ impl Case {
     }
 
     fn check(&self) {
-        for isa in isas() {
-            self.check_on(isa);
+        for target in targets() {
+            self.check_on(target);
         }
     }
 
-    fn check_on(&self, isa: Isa) {
+    fn check_on(&self, target: Target) {
         let shape = &self.shape;
         let mut random = Random::new(shape.in_channels as u64 * 31 + shape.out_channels as u64);
         let pixels = shape.batch * shape.input.iter().product::<usize>();
@@ -110,7 +110,7 @@ impl Case {
             residual_stride: out_stride,
             activation: self.activation,
         };
-        let conv = self.plan(isa, stride, &mut packed);
+        let conv = self.plan(target, stride, &mut packed);
         run(&conv, &ConvArgs { input: arranged.as_ptr(), weights: packed.as_ptr(), output }, &mut random);
 
         let expected = reference(shape, &input, &weights);
@@ -127,19 +127,19 @@ impl Case {
             for (oc, (got, expected)) in got.iter().zip(&row).enumerate() {
                 let tolerance = 2e-6 * (k as f32).sqrt().max(4.0) * if self.winograd { 4.0 } else { 1.0 };
                 let error = (got - expected).abs();
-                assert!(error <= tolerance, "{isa} {self:?}: pixel {pixel}, channel {oc}: {got}, not {expected}");
+                assert!(error <= tolerance, "{target:?} {self:?}: pixel {pixel}, channel {oc}: {got}, not {expected}");
             }
-            assert!(got[shape.out_channels..].iter().all(|&x| x == 7.5), "{isa} {self:?}: the gap is overwritten");
+            assert!(got[shape.out_channels..].iter().all(|&x| x == 7.5), "{target:?} {self:?}: the gap is overwritten");
         }
     }
 
     /// The plan, and the weights in the form that it takes.
-    fn plan(&self, isa: Isa, stride: usize, packed: &mut Vec<f32>) -> Conv {
-        let shape = &self.shape;
+    fn plan(&self, target: Target, stride: usize, packed: &mut Vec<f32>) -> Conv {
+        let (isa, shape) = (target.isa, &self.shape);
         if !self.winograd {
             let last = InputLayout::ChannelsLast { stride };
             let layout = if self.channels_first { InputLayout::ChannelsFirst } else { last };
-            return Conv::new(isa, shape, layout).unwrap();
+            return Conv::new(target, shape, layout).unwrap();
         }
         let (ic, oc) = (shape.in_channels, shape.out_channels);
         let mut transformed = vec![f32::NAN; winograd_len(ic, oc).unwrap()];
@@ -262,7 +262,7 @@ fn few_channels_and_channels_first() {
     for groups in [1, 2, 8, 32] {
         let grouped = Case::new(1, 64, 64, groups, [1, 4, 4], window(3, 1, 1));
         assert!(!Conv::reads_channels_first(&grouped.shape));
-        assert!(Conv::new(Isa::Scalar, &grouped.shape, InputLayout::ChannelsFirst).is_err());
+        assert!(Conv::new(PLAIN, &grouped.shape, InputLayout::ChannelsFirst).is_err());
     }
 }
 
@@ -347,15 +347,15 @@ fn empty_extents_and_bad_shapes() {
     for groups in [1, 8, 32] {
         let mut case = Case::new(0, 32, 32, groups, [1, 5, 5], window(3, 1, 1));
         case.check();
-        assert_eq!(Conv::new(Isa::Scalar, &case.shape, InputLayout::ChannelsLast { stride: 32 }).unwrap().parts(0), 0);
+        assert_eq!(Conv::new(PLAIN, &case.shape, InputLayout::ChannelsLast { stride: 32 }).unwrap().parts(0), 0);
         case.shape.batch = 1;
         case.shape.input = [1, 1, 5];
         case.check();
         case.shape.window.pad_begin = [0; 3];
-        assert!(Conv::new(Isa::Scalar, &case.shape, InputLayout::ChannelsLast { stride: 32 }).is_err());
+        assert!(Conv::new(PLAIN, &case.shape, InputLayout::ChannelsLast { stride: 32 }).is_err());
     }
     let bad = Case::new(1, 30, 32, 4, [1, 5, 5], window(3, 1, 1)).shape;
-    assert!(Conv::new(Isa::Scalar, &bad, InputLayout::ChannelsLast { stride: 32 }).is_err());
+    assert!(Conv::new(PLAIN, &bad, InputLayout::ChannelsLast { stride: 32 }).is_err());
     let huge = Case::new(usize::MAX / 8, 16, 32, 1, [1, 5, 5], window(3, 1, 1)).shape;
-    assert!(Conv::new(Isa::Scalar, &huge, InputLayout::ChannelsLast { stride: 32 }).is_err());
+    assert!(Conv::new(PLAIN, &huge, InputLayout::ChannelsLast { stride: 32 }).is_err());
 }

@@ -25,7 +25,7 @@ pub(crate) mod tests;
 
 use super::activation::Activation;
 use super::parts::Split;
-use super::{Isa, scratch};
+use super::{Isa, Target, scratch};
 use crate::error::{Error, Result};
 use kernel::{Micro, PANEL, Tiles};
 use partition::{DepthBlocks, FETCH, columns, partition};
@@ -120,20 +120,21 @@ impl Gemm {
     ///
     /// # Errors
     /// A size overflows.
-    pub fn new(isa: Isa, shape: GemmShape) -> Result<Gemm> {
-        Gemm::fetching(isa, shape, FETCH)
+    pub fn new(target: Target, shape: GemmShape) -> Result<Gemm> {
+        Gemm::fetching(target, shape, FETCH)
     }
 
     /// As [`Gemm::new`], where parts get so many elements of A per cycle.
-    fn fetching(isa: Isa, shape: GemmShape, rate: f32) -> Result<Gemm> {
+    fn fetching(target: Target, shape: GemmShape, rate: f32) -> Result<Gemm> {
         let GemmShape { m, n, segments, depth } = shape;
         let overflow = || Error::no_memory(format!("a product of {m} x {n} over {segments} x {depth} is too large"));
         let k = segments.checked_mul(depth).ok_or_else(overflow)?;
         packed_len(n, k)?;
         m.checked_mul(n.max(segments)).and_then(|x| x.checked_mul(size_of::<usize>())).ok_or_else(overflow)?;
-        let whole = Gemm::whole(isa, shape);
+        let whole = Gemm::whole(target.isa, shape);
         let width = whole.group * PANEL;
-        let partition = partition((m, panels(n).div_ceil(whole.group), width, k), rate, whole.micro);
+        let extents = (m, panels(n).div_ceil(whole.group), width, k);
+        let partition = partition(target.thread_counts(), extents, rate, whole.micro);
         Ok(Gemm { partition, ..whole })
     }
 
@@ -147,6 +148,11 @@ impl Gemm {
         let target = if shape.m > micro.rows { micro.depth } else { k.max(1) };
         let blocks = DepthBlocks::new(shape.segments, shape.depth, target);
         Gemm { micro, shape, partition: Split { row_parts: 1, column_parts: 1 }, blocks, group, panel_rows: k }
+    }
+
+    /// The same product of `m` rows and `n` columns, no more than there are: what is computed for each is the same.
+    pub(crate) fn of_rows_and_columns(self, m: usize, n: usize) -> Gemm {
+        Gemm { shape: GemmShape { m, n, ..self.shape }, group: self.group.min(panels(n).max(1)), ..self }
     }
 
     /// The same product with a B whose panels have `rows` rows, more than are used; `b` points to the first one used.

@@ -1,8 +1,8 @@
-//! How a product is cut into parts, and each part into blocks: functions of the shape and the micro-kernel only, so
-//! that results have the same bits for any number of threads.
+//! How a product is cut into parts, and each part into blocks. The blocks, over K, are a function of the shape and the
+//! micro-kernel only, so that results have the same bits for any number of threads.
 
 use super::kernel::{Micro, PANEL};
-use crate::cpu::parts::{Split, THREADS, even};
+use crate::cpu::parts::{Split, even};
 
 /// Multiply-adds of a product that is not worth sharing.
 const SMALL: usize = 100_000;
@@ -13,15 +13,20 @@ const PART: f32 = 1_000.0;
 /// Bytes of A that a part streams repeatedly; they stay in the second-level cache.
 const A_BLOCK: usize = 320 << 10;
 
-/// Chooses the partition of an `m` x `groups * width` product over `k` that finishes soonest for the usual thread
-/// counts, weighing evenness against the operands that every part fetches anew, those of A at `rate` values per cycle.
-pub(super) fn partition((m, groups, width, k): (usize, usize, usize, usize), rate: f32, micro: &Micro) -> Split {
+/// Chooses the partition of an `m` x `groups * width` product over `k` that finishes soonest for these numbers of
+/// threads, weighing evenness against the operands that every part fetches anew, those of A at `rate` values per cycle.
+pub(super) fn partition(
+    threads: &[usize],
+    (m, groups, width, k): (usize, usize, usize, usize),
+    rate: f32,
+    micro: &Micro,
+) -> Split {
     let most_rows = (A_BLOCK / size_of::<f32>() / micro.depth.min(k.max(1))).max(4 * micro.rows);
     let fewest = m.div_ceil(most_rows).max(1);
     if m == 0 || groups == 0 || m.saturating_mul(groups * width).saturating_mul(k) < SMALL {
         return Split { row_parts: fewest, column_parts: 1 };
     }
-    Split::cheapest(&THREADS, fewest..=m.div_ceil(micro.rows).max(fewest), groups, |row_parts, column_parts| {
+    Split::cheapest(threads, fewest..=m.div_ceil(micro.rows).max(fewest), groups, |row_parts, column_parts| {
         let rows = m.div_ceil(row_parts) as f32;
         let columns = (groups.div_ceil(column_parts) * width) as f32;
         PART + k as f32 * (rows * columns / RATE + rows / rate + columns / FETCH)

@@ -7,7 +7,7 @@ use super::partition::FETCH;
 use super::{Gemm, GemmShape, Output, PANEL, Pass, Rows, StridedRows, finish_rows};
 use crate::cpu::activation::Activation;
 use crate::cpu::simd::{Machine, Vector, Work};
-use crate::cpu::{Isa, scratch};
+use crate::cpu::{Isa, Target, scratch};
 use crate::error::Result;
 use std::ops::Range;
 
@@ -37,9 +37,9 @@ impl ScaledGemm {
     ///
     /// # Errors
     /// A size overflows.
-    pub fn new(isa: Isa, m: usize, n: usize, k: usize) -> Result<ScaledGemm> {
+    pub fn new(target: Target, m: usize, n: usize, k: usize) -> Result<ScaledGemm> {
         let rate = 1.0 / (1.0 / FETCH + 1.0 / CHANGE);
-        Ok(ScaledGemm { isa, gemm: Gemm::fetching(isa, GemmShape::matrix(m, n, k), rate)? })
+        Ok(ScaledGemm { isa: target.isa, gemm: Gemm::fetching(target, GemmShape::matrix(m, n, k), rate)? })
     }
 
     /// Parts, independent of each other. None where the product is empty.

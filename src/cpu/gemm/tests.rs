@@ -35,6 +35,14 @@ pub(crate) fn isas() -> impl Iterator<Item = Isa> {
     F32.iter().map(|micro| micro.isa).filter(|isa| isa.is_available())
 }
 
+/// These instruction sets, for runs by one thread and by several.
+pub(crate) fn targets() -> impl Iterator<Item = Target> {
+    isas().flat_map(|isa| [1, 4].map(|threads| Target { isa, threads }))
+}
+
+/// One that every machine has.
+pub(crate) const PLAIN: Target = Target { isa: Isa::Scalar, threads: 4 };
+
 /// Runs all parts in random order; the scratch memory holds garbage.
 pub(crate) fn run(gemm: &Gemm, a: &dyn Rows, b: &[f32], out: &Output, random: &mut Random) {
     assert_eq!(b.len(), packed_len(gemm.shape().n, gemm.shape().segments * gemm.shape().depth).unwrap());
@@ -63,7 +71,7 @@ impl Case {
         Case { m, n, k, gap: 0, bias: false, residual: false, in_place: false, activation: Activation::None }
     }
 
-    fn check(self, isa: Isa) {
+    fn check(self, target: Target) {
         let Case { m, n, k, gap, .. } = self;
         let mut random = Random::new((m * 1_000_003 + n * 1_009 + k) as u64);
         let (lda, ldc) = (k + gap, n + gap);
@@ -76,7 +84,7 @@ impl Case {
         // What the gaps hold must survive.
         let mut c = if self.in_place { residual.clone() } else { vec![7.5; m * ldc] };
         let before = c.clone();
-        let gemm = Gemm::new(isa, GemmShape::matrix(m, n, k)).unwrap();
+        let gemm = Gemm::new(target, GemmShape::matrix(m, n, k)).unwrap();
         let mut out = Output::new(c.as_mut_ptr(), ldc);
         if self.bias {
             out.bias = bias.as_ptr();
@@ -101,12 +109,12 @@ impl Case {
             for j in 0..n {
                 let (got, expected) = (c[i * ldc + j], row[j]);
                 let tolerance = 2e-6 * (k as f32).sqrt().max(4.0);
-                assert!((got - expected).abs() <= tolerance, "{isa} {self:?}: C[{i}, {j}] = {got}, not {expected}");
+                assert!((got - expected).abs() <= tolerance, "{target:?} {self:?}: C[{i}, {j}] = {got}, not {expected}");
             }
             assert_eq!(
                 c[i * ldc + n..(i + 1) * ldc],
                 before[i * ldc + n..(i + 1) * ldc],
-                "{isa} {self:?}: gap of row {i}"
+                "{target:?} {self:?}: gap of row {i}"
             );
         }
     }
@@ -114,11 +122,11 @@ impl Case {
 
 #[test]
 fn every_tail_of_every_kernel() {
-    for isa in isas() {
+    for target in targets() {
         for m in (1..=30).chain([47, 49, 50]) {
             for n in [1, 7, 8, 15, 16, 17, 31, 32, 33, 47, 64, 65, 100] {
                 for k in [1, 3, 4, 5, 37] {
-                    Case::new(m, n, k).check(isa);
+                    Case::new(m, n, k).check(target);
                 }
             }
         }
@@ -127,7 +135,7 @@ fn every_tail_of_every_kernel() {
 
 #[test]
 fn many_parts_and_passes() {
-    for isa in isas() {
+    for target in targets() {
         for (m, n, k) in [
             (1, 1000, 2048),
             (2, 300, 700),
@@ -137,8 +145,8 @@ fn many_parts_and_passes() {
             (1025, 33, 300),
             (6, 16, 5000),
         ] {
-            Case::new(m, n, k).check(isa);
-            Case { gap: 5, bias: true, residual: true, activation: Activation::Relu, ..Case::new(m, n, k) }.check(isa);
+            Case::new(m, n, k).check(target);
+            Case { gap: 5, bias: true, residual: true, activation: Activation::Relu, ..Case::new(m, n, k) }.check(target);
         }
     }
 }
@@ -148,12 +156,12 @@ fn epilogues() {
     use Activation::*;
     let activations =
         [None, Relu, Clip { lo: -0.5, hi: 0.5 }, Silu, Gelu, HardSwish, LeakyRelu { alpha: 0.1 }, Sigmoid, Tanh];
-    for isa in isas() {
+    for target in targets() {
         for activation in activations {
             for bias in [false, true] {
                 for (residual, in_place) in [(false, false), (true, false), (true, true)] {
                     for (m, n, k) in [(13, 35, 20), (50, 48, 600)] {
-                        Case { gap: 3, bias, residual, in_place, activation, ..Case::new(m, n, k) }.check(isa);
+                        Case { gap: 3, bias, residual, in_place, activation, ..Case::new(m, n, k) }.check(target);
                     }
                 }
             }
@@ -163,16 +171,16 @@ fn epilogues() {
 
 #[test]
 fn empty_extents() {
-    for isa in isas() {
+    for target in targets() {
         for (m, n) in [(0, 5), (5, 0), (0, 0)] {
-            assert_eq!(Gemm::new(isa, GemmShape::matrix(m, n, 4)).unwrap().parts(), 0);
+            assert_eq!(Gemm::new(target, GemmShape::matrix(m, n, 4)).unwrap().parts(), 0);
         }
         // An empty sum is zero.
-        Case { bias: true, ..Case::new(5, 20, 0) }.check(isa);
+        Case { bias: true, ..Case::new(5, 20, 0) }.check(target);
     }
-    assert!(Gemm::new(Isa::Scalar, GemmShape::matrix(usize::MAX, 2, 2)).is_err());
-    assert!(Gemm::new(Isa::Scalar, GemmShape::matrix(2, usize::MAX, 2)).is_err());
-    assert!(Gemm::new(Isa::Scalar, GemmShape { m: 1, n: 1, segments: usize::MAX, depth: 2 }).is_err());
+    assert!(Gemm::new(PLAIN, GemmShape::matrix(usize::MAX, 2, 2)).is_err());
+    assert!(Gemm::new(PLAIN, GemmShape::matrix(2, usize::MAX, 2)).is_err());
+    assert!(Gemm::new(PLAIN, GemmShape { m: 1, n: 1, segments: usize::MAX, depth: 2 }).is_err());
 }
 
 /// Rows that share segments of one buffer, in an irregular pattern.
@@ -194,7 +202,7 @@ impl Rows for Scattered<'_> {
 
 #[test]
 fn indirect_rows() {
-    for isa in isas() {
+    for target in targets() {
         for (m, n, segments, depth) in
             [(5, 17, 9, 3), (61, 40, 9, 64), (40, 64, 9, 300), (23, 20, 49, 16), (1, 40, 3, 7), (30, 16, 2, 2000)]
         {
@@ -206,7 +214,7 @@ fn indirect_rows() {
             let mut packed = vec![0.0; packed_len(n, k).unwrap()];
             pack(&Matrix::row_major(&b, k, n), 0..panels(n), &mut packed);
             let mut c = vec![0.0; m * n];
-            let gemm = Gemm::new(isa, GemmShape { m, n, segments, depth }).unwrap();
+            let gemm = Gemm::new(target, GemmShape { m, n, segments, depth }).unwrap();
             let rows = Scattered { data: &data, starts: &starts, segments };
             run(&gemm, &rows, &packed, &Output::new(c.as_mut_ptr(), n), &mut random);
             for i in 0..m {
@@ -214,7 +222,7 @@ fn indirect_rows() {
                     let sum: f64 = (0..k)
                         .map(|p| data[starts[i * segments + p / depth] + p % depth] as f64 * b[p * n + j] as f64)
                         .sum();
-                    assert!((c[i * n + j] as f64 - sum).abs() <= 2e-6 * (k as f64).sqrt().max(4.0), "{isa} [{i}, {j}]");
+                    assert!((c[i * n + j] as f64 - sum).abs() <= 2e-6 * (k as f64).sqrt().max(4.0), "{target:?} [{i}, {j}]");
                 }
             }
         }
@@ -250,11 +258,11 @@ fn packing_is_exact_from_any_strides_and_in_ranges() {
 
 #[test]
 fn parts_cover_everything_once() {
-    for isa in isas() {
+    for target in targets() {
         for m in [1, 5, 49, 196, 784, 3136, 12544] {
             for n in [1, 16, 64, 256, 1000, 2048] {
                 for k in [1, 64, 147, 576, 4608] {
-                    let gemm = Gemm::new(isa, GemmShape::matrix(m, n, k)).unwrap();
+                    let gemm = Gemm::new(target, GemmShape::matrix(m, n, k)).unwrap();
                     assert!(gemm.partition.row_parts <= m && gemm.partition.column_parts <= panels(n));
                     let covered: usize =
                         (0..gemm.blocks.len()).map(|i| gemm.blocks.get(i)).map(|b| b.segments * b.depth).sum();

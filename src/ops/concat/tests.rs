@@ -1,6 +1,6 @@
 use super::*;
 use crate::cpu::Isa;
-use crate::ops::testing::{Random, apart, at, build, check, infer_error, run_kernel};
+use crate::ops::testing::{Random, THREADS, apart, at, build, check, infer_error, run_kernel};
 use crate::ops::{Derived, Operand, Prepare, Tensor};
 use crate::tensor::{DType, Element, Layout, Sym};
 
@@ -57,7 +57,7 @@ fn rows_apart() {
     let operands = inputs.each_ref().map(operand);
     for isa in Isa::available() {
         let (outputs, derived) = ([want.info], Derived::new(None, 0));
-        let cx = |inputs| Prepare { isa, inputs, outputs: &outputs, derived: &derived };
+        let cx = |inputs| Prepare { isa, threads: THREADS, inputs, outputs: &outputs, derived: &derived };
         let mut kernel = Concat::along(2).prepare_cpu(&cx(&operands)).unwrap();
         assert!(kernel.read_apart(0, 7 + 3) && kernel.read_apart(1, 40 + 3));
         let (first, second) = (apart(&inputs[0], 3), apart(&inputs[1], 3));

@@ -43,7 +43,7 @@ pub(super) fn plan(first: (&Conv, &Prepare<'_>), second: (&Conv, &Prepare<'_>)) 
         return Ok(None);
     }
     let channels = (expand.shape.in_channels, shape.out_channels);
-    let Some(plan) = conv::Expanded::new(first.1.isa, channels.0, shape)? else { return Ok(None) };
+    let Some(plan) = conv::Expanded::new(first.1.target(), channels.0, shape)? else { return Ok(None) };
     let count = |extents: [usize; 3]| shape.batch * extents.iter().product::<usize>();
     let pixels = (count(shape.input), count(depthwise.output));
     let activations = (first.0.activation, second.0.activation);

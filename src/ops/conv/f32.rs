@@ -75,7 +75,7 @@ pub fn prepare(op: &Conv, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
     };
     let (plan, transformed) = match winograd::prepare(&shape, layout, cx)? {
         Some((plan, weights)) => (plan, Some(weights)),
-        None => (conv::Conv::new(cx.isa, &shape, layout)?, None),
+        None => (conv::Conv::new(cx.target(), &shape, layout)?, None),
     };
     let mut phases = Vec::with_capacity(3);
     phases.extend(first_phase(&shape, &weights, &input));

@@ -33,7 +33,7 @@ pub fn prepare(first: (&Conv, &Prepare<'_>), second: (&Conv, &Prepare<'_>)) -> R
     let (x, out) = (second.1.dims(0), second.1.out_dims(0));
     let pixels = out[..out.len() - 1].iter().product();
     let channels = (x[x.len() - 1], out[out.len() - 1]);
-    let plan = ScaledGemm::new(second.1.isa, pixels, channels.1, channels.0)?;
+    let plan = ScaledGemm::new(second.1.target(), pixels, channels.1, channels.0)?;
     let activations = (first.0.activation, second.0.activation);
     Ok(Some(Box::new(Scaled { plan, pixels, channels, strides: channels, activations })))
 }

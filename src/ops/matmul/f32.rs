@@ -71,7 +71,7 @@ impl Product {
         let operands = Operands::new(problem, !problem.b.panels && !direct)?;
         let method = match direct {
             true => Method::Direct(Direct::new(cx.isa, m, problem.n, problem.k, problem.b.transposed)),
-            false => Method::Driver(Gemm::new(cx.isa, shape)?),
+            false => Method::Driver(Gemm::new(cx.target(), shape)?),
         };
         let (epilogue, finish) = epilogue(op, problem, cx);
         let mut kernel =

@@ -115,7 +115,7 @@ pub fn prepare(op: &Recurrent, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
         stepwise,
         ranges,
         packs,
-        project: Gemm::new(cx.isa, shape)?,
+        project: Gemm::new(cx.target(), shape)?,
         product: Gemm::whole(cx.isa, GemmShape::matrix(batch, columns, hidden)),
         outputs: cx.outputs.len(),
         places: Places::default(),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ops::pack::pack;
-use crate::ops::testing::{apart, difference, run_kernel};
+use crate::ops::testing::{THREADS, apart, difference, run_kernel};
 use crate::ops::{Derived, Kernel, Op, Operand};
 
 /// Elements between rows that are apart.
@@ -34,14 +34,15 @@ impl Pair {
         [store(&self.0, made), store(&self.1, then)]
     }
 
-    fn fuse(&self, isa: Isa) -> Option<Box<dyn Kernel>> {
+    fn fuse(&self, isa: Isa, threads: usize) -> Option<Box<dyn Kernel>> {
         let [left, right] = self.stored();
         let operands = |stored: &[(Option<Tensor>, Layout)]| -> Vec<Option<Operand<'static>>> {
             stored.iter().map(|(t, layout)| t.as_ref().map(|t| Operand { info: t.info, data: None, layout: *layout })).collect()
         };
         let (derived, infos) = (Derived::new(None, 0), [self.0.info(), self.1.info()]);
         let (left, right) = (operands(&left), operands(&right));
-        let prepare = |inputs, output| Prepare { isa, inputs, outputs: std::slice::from_ref(output), derived: &derived };
+        let prepare =
+            |inputs, output| Prepare { isa, threads, inputs, outputs: std::slice::from_ref(output), derived: &derived };
         let (left, right) = (prepare(&left, &infos[0]), prepare(&right, &infos[1]));
         let (first, second) = ((&self.0.op, &left), (&self.1.op, &right));
         // Small pairs are tested too, for which it would not pay.
@@ -58,8 +59,8 @@ impl Pair {
         plain[0] = right[0].0.clone();
         let (dims, out) = self.1.reference(&plain);
         let want = Tensor::new(&dims, &out.iter().map(|&x| x as f32).collect::<Vec<_>>()).unwrap();
-        for isa in Isa::available() {
-            let mut kernel = self.fuse(isa).expect("a kernel for both");
+        for (isa, threads) in Isa::available().flat_map(|isa| [1, THREADS].map(|threads| (isa, threads))) {
+            let mut kernel = self.fuse(isa, threads).expect("a kernel for both");
             let got = run_kernel(&*kernel, &inputs, &[want.info]).unwrap();
             let error = difference(&got[0], &want);
             assert!(error <= 3e-6, "{:?} and {:?} on {isa}: {error:.2e}", self.0.op, self.1.op);
@@ -150,7 +151,7 @@ fn others_stay_apart() {
     let refused = |change: fn(&mut Pair)| {
         let mut pair = scaled(1, &[6, 6], 32, 32);
         change(&mut pair);
-        assert!(pair.fuse(Isa::Scalar).is_none(), "{:?} and {:?}", pair.0.op, pair.1.op);
+        assert!(pair.fuse(Isa::Scalar, 1).is_none(), "{:?} and {:?}", pair.0.op, pair.1.op);
     };
     refused(|pair| pair.0.residual = true);
     refused(|pair| pair.0.op.groups = 16);
