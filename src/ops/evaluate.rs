@@ -24,7 +24,14 @@ pub struct How<'a> {
 
 impl Default for How<'_> {
     fn default() -> Self {
-        How { layouts: &[], derive: false, threads: 1, outputs: usize::MAX, fill: 0, order: &|parts| (0..parts).collect() }
+        How {
+            layouts: &[],
+            derive: false,
+            threads: 1,
+            outputs: usize::MAX,
+            fill: 0,
+            order: &|parts| (0..parts).collect(),
+        }
     }
 }
 
@@ -50,7 +57,8 @@ pub fn evaluate_as(op: &Op, inputs: &[Option<&Tensor>], isa: Isa, how: How<'_>) 
         .collect();
     let wanted = op.derives(&Inputs::new(&refs)).filter(|_| how.derive);
     let derived = Derived::new(wanted.and_then(|(i, bytes)| Some((&inputs[i]?.data, bytes))), usize::MAX);
-    let kernel = op.prepare_cpu(&Prepare { isa, threads: how.threads, inputs: &operands, outputs: &infos, derived: &derived })?;
+    let kernel =
+        op.prepare_cpu(&Prepare { isa, threads: how.threads, inputs: &operands, outputs: &infos, derived: &derived })?;
     execute_as(&*kernel, &views, &infos, how)
 }
 

@@ -115,7 +115,8 @@ impl Resolver<'_> {
             let dtype = narrowed(draft.known(id)?.ty.dtype, float);
             inputs.push(Some(self.cuda_operand(id, at, dtype)));
         }
-        let operands = Prepare { isa: self.isa, threads: self.threads, inputs: &inputs, outputs, derived: self.derived };
+        let operands =
+            Prepare { isa: self.isa, threads: self.threads, inputs: &inputs, outputs, derived: self.derived };
         op.prepare_cuda(&cuda.prepare(&operands))
     }
 
@@ -175,7 +176,13 @@ impl Resolver<'_> {
     fn cast(&self, draft: &mut Draft, from: Location, to: DType, node: usize, cuda: &Cuda) -> Result<Location> {
         let made = TensorInfo { dtype: to, ..from.info };
         let input = Operand { info: from.info, data: None, layout: Layout::RowMajor };
-        let operands = Prepare { isa: self.isa, threads: self.threads, inputs: &[Some(input)], outputs: &[made], derived: self.derived };
+        let operands = Prepare {
+            isa: self.isa,
+            threads: self.threads,
+            inputs: &[Some(input)],
+            outputs: &[made],
+            derived: self.derived,
+        };
         let kernel = Op::from(Cast { to }).prepare_cuda(&cuda.prepare(&operands))?;
         let missing = || Error::unsupported(format!("{}{:?} as {to} on a GPU", from.info.dtype, from.info.dims));
         let (kernel, to) = (kernel.ok_or_else(missing)?, draft.device_block(made)?);

@@ -30,7 +30,8 @@ impl Resolver<'_> {
         }
         let made = [last.outputs[0].info];
         let (left, right) = (self.operands(before, &last.inputs), self.operands(node, inputs));
-        let left = Prepare { isa: self.isa, threads: self.threads, inputs: &left, outputs: &made, derived: self.derived };
+        let left =
+            Prepare { isa: self.isa, threads: self.threads, inputs: &left, outputs: &made, derived: self.derived };
         let right = Prepare { isa: self.isa, threads: self.threads, inputs: &right, outputs, derived: self.derived };
         let Some(kernel) = conv::fuse((first, &left), (second, &right))? else { return Ok(None) };
         let infos: Vec<Option<TensorInfo>> = left.inputs.iter().map(|o| o.map(|o| o.info)).collect();

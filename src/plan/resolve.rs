@@ -183,7 +183,13 @@ impl Resolver<'_> {
             Some((kernel, fused)) => (kernel, Some(fused)),
             None => {
                 let operands = self.operands(node, &inputs);
-                let cx = Prepare { isa: self.isa, threads: self.threads, inputs: &operands, outputs: infos, derived: self.derived };
+                let cx = Prepare {
+                    isa: self.isa,
+                    threads: self.threads,
+                    inputs: &operands,
+                    outputs: infos,
+                    derived: self.derived,
+                };
                 (op.prepare_cpu(&cx)?, None)
             }
         };

@@ -32,9 +32,9 @@ mod weights;
 mod wide;
 mod winograd;
 
-use super::{Isa, Target};
 use super::gemm::Output;
 use super::gemm::kernel::PANEL;
+use super::{Isa, Target};
 use crate::error::{Error, Result};
 use dense::Dense;
 use depthwise::Depthwise;

@@ -5,7 +5,8 @@
 //!
 //! A part (a range of rows and of panels) runs the loops of Goto and van de Geijn, "Anatomy of high-performance matrix
 //! multiplication", with A unpacked: for each pass over K, for each group of panels, which then stays in a near cache,
-//! for each tile of rows. Partial sums wait in C. Sums are over blocks of K, which also keeps their rounding small.
+//! for each tile of rows; where all panels stay near, for strips of a few tiles, one after the other. Partial sums wait
+//! in C. Sums are over blocks of K, which also keeps their rounding small.
 #![allow(unsafe_code, reason = "micro-kernels with raw pointers to disjoint parts of one output")]
 
 #[cfg(target_arch = "x86_64")]
@@ -102,6 +103,11 @@ impl Output {
     }
 }
 
+/// Bytes of B that are read again for each strip of A; they stay in the second-level cache.
+const B_BLOCK: usize = 300 << 10;
+/// Tiles of rows of a strip.
+const STRIP: usize = 12;
+
 /// A product of known shape on a known instruction set, cut into independent parts. Cheap to make and to copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
@@ -195,11 +201,22 @@ impl Gemm {
         // SAFETY: the caller's promises; a part has at most `most_rows` rows.
         unsafe {
             let table = scratch::slice::<*const f32>(scratch, rows.len() * self.shape.segments);
-            a.locate(rows.clone(), table);
-            // The next part begins with the panels that follow.
-            let following = self.start(b, 0, groups.end);
-            self.run_block(&rows, &groups, (table, 0), (b, following), out);
+            for strip in self.strips(rows.clone(), groups.len()) {
+                let table = &mut table[..strip.len() * self.shape.segments];
+                a.locate(strip.clone(), table);
+                // The next part begins with the panels that follow.
+                let next = if strip.end < rows.end { groups.start } else { groups.end };
+                self.run_block(&strip, &groups, (table, 0), (b, self.start(b, 0, next)), out);
+            }
         }
+    }
+
+    /// Cuts rows into strips whose A and C stay near while `groups` groups of panels pass, where these stay near as well.
+    fn strips(&self, rows: Range<usize>, groups: usize) -> impl Iterator<Item = Range<usize>> {
+        let bytes = groups * self.group * self.panel_rows * PANEL * size_of::<f32>();
+        let fits = groups > 1 && self.blocks.len() == 1 && bytes <= B_BLOCK;
+        let height = if fits { STRIP * self.micro.rows } else { rows.len() };
+        rows.clone().step_by(height.max(1)).map(move |start| start..(start + height).min(rows.end))
     }
 
     /// Rows and groups of panels of a part.

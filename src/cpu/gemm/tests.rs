@@ -109,7 +109,10 @@ impl Case {
             for j in 0..n {
                 let (got, expected) = (c[i * ldc + j], row[j]);
                 let tolerance = 2e-6 * (k as f32).sqrt().max(4.0);
-                assert!((got - expected).abs() <= tolerance, "{target:?} {self:?}: C[{i}, {j}] = {got}, not {expected}");
+                assert!(
+                    (got - expected).abs() <= tolerance,
+                    "{target:?} {self:?}: C[{i}, {j}] = {got}, not {expected}"
+                );
             }
             assert_eq!(
                 c[i * ldc + n..(i + 1) * ldc],
@@ -146,7 +149,8 @@ fn many_parts_and_passes() {
             (6, 16, 5000),
         ] {
             Case::new(m, n, k).check(target);
-            Case { gap: 5, bias: true, residual: true, activation: Activation::Relu, ..Case::new(m, n, k) }.check(target);
+            Case { gap: 5, bias: true, residual: true, activation: Activation::Relu, ..Case::new(m, n, k) }
+                .check(target);
         }
     }
 }
@@ -222,7 +226,10 @@ fn indirect_rows() {
                     let sum: f64 = (0..k)
                         .map(|p| data[starts[i * segments + p / depth] + p % depth] as f64 * b[p * n + j] as f64)
                         .sum();
-                    assert!((c[i * n + j] as f64 - sum).abs() <= 2e-6 * (k as f64).sqrt().max(4.0), "{target:?} [{i}, {j}]");
+                    assert!(
+                        (c[i * n + j] as f64 - sum).abs() <= 2e-6 * (k as f64).sqrt().max(4.0),
+                        "{target:?} [{i}, {j}]"
+                    );
                 }
             }
         }
