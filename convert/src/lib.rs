@@ -63,9 +63,14 @@ pub fn import(src: &Path) -> Result<Program> {
             let model = onnx::Model::open(src)?;
             onnx::lower::lower(&model).map_err(|e| e.context(src.display()))
         }
-        _ => {
-            let name = src.display();
-            Err(Error::unsupported(format!("{name}: the name of a model to convert ends with .onnx")))
+        extension => {
+            let remedy = match extension {
+                Some("pt" | "pth" | "pt2" | "ts" | "torchscript") => {
+                    "PyTorch's own files are not read: write one with torch.onnx.export(model, inputs, \"model.onnx\")"
+                }
+                _ => "the name of a model to convert ends with .onnx",
+            };
+            Err(Error::unsupported(format!("{}: {remedy}", src.display())))
         }
     }
 }

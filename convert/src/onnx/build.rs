@@ -27,22 +27,33 @@ pub(super) fn build(proto: &ModelProto, externals: Externals) -> Result<Model> {
     let main = proto.graph.as_ref().ok_or_else(|| Error::format("the model contains no graph"))?;
     let frame = Frame { opsets: Opsets::new(&proto.opset_import)?, prefix: String::new(), call: None };
     let mut builder = Builder::new(&proto.functions, externals)?;
-    let graph = builder.graph(main, None, &frame)?;
-    check_interface(&graph)?;
+    let mut graph = builder.graph(main, None, &frame)?;
+    check_inputs(&graph)?;
+    number_outputs(&mut graph);
     let producer = format!("{} {}", proto.producer_name, proto.producer_version).trim().to_owned();
     let metadata = proto.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect();
     Ok(Model { graph, producer, metadata, names: builder.names })
 }
 
-/// Checks what a main graph must have besides: a type for each input, one output per name.
-fn check_interface(graph: &Graph) -> Result<()> {
-    if let Some(input) = graph.inputs.iter().find(|i| i.ty.is_none()) {
-        return Err(Error::format(format!("input '{}' has no type", input.name)));
-    }
-    let mut seen = HashSet::new();
-    match graph.outputs.iter().find(|o| !seen.insert(&o.name)) {
-        Some(output) => Err(Error::format(format!("output '{}' stands twice", output.name))),
+/// Checks what a main graph must have besides: a type for each input.
+fn check_inputs(graph: &Graph) -> Result<()> {
+    match graph.inputs.iter().find(|i| i.ty.is_none()) {
+        Some(input) => Err(Error::format(format!("input '{}' has no type", input.name))),
         None => Ok(()),
+    }
+}
+
+/// Names apart outputs that are one value: exporters write that for a result that is returned twice.
+fn number_outputs(graph: &mut Graph) {
+    let mut seen: HashSet<String> = HashSet::new();
+    let taken: HashSet<String> = graph.outputs.iter().map(|o| o.name.clone()).collect();
+    for output in &mut graph.outputs {
+        if !seen.insert(output.name.clone()) {
+            let mut numbered = (2..).map(|i| format!("{}_{i}", output.name));
+            let free = numbered.find(|name| !taken.contains(name) && !seen.contains(name));
+            output.name = free.unwrap_or_default();
+            seen.insert(output.name.clone());
+        }
     }
 }
 

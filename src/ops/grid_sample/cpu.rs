@@ -101,9 +101,9 @@ impl Points {
     fn rows<W: Real>(&self, from: &dyn Samples<W>, grid: &dyn Grids, to: &mut dyn SampleRows<W>, scratch: &mut [W]) {
         let (sum, wide) = scratch.split_at_mut(self.channels);
         let n = self.axes.len();
+        let mut taps = [Taps::default(); MAX_RANK];
         for row in to.range() {
             let first = row / self.rows_per_batch * self.batch;
-            let mut taps = [Taps::default(); MAX_RANK];
             for (i, &axis) in self.axes.iter().enumerate() {
                 // The grid counts axes from the last.
                 let x = grid.at(row * n + n - 1 - i);
@@ -117,13 +117,20 @@ impl Points {
 
     /// Adds all elements that the taps of several axes select, counted from `first`.
     fn add<W: Real>(&self, taps: &[Taps], (from, first): (&dyn Samples<W>, usize), sum: &mut [W], wide: &mut [W]) {
-        for mut i in 0..taps.iter().map(|t| t.count).product() {
+        let mut which = [0; MAX_RANK];
+        for _ in 0..taps.iter().map(|t| t.count).product() {
             let (mut at, mut weight) = (Some(first), 1.0);
-            for tap in taps {
-                let k = i % tap.count;
-                i /= tap.count;
+            for (tap, &k) in taps.iter().zip(&which) {
                 at = at.zip(tap.offset[k]).map(|(at, offset)| at + offset);
                 weight *= tap.weight[k];
+            }
+            // The next combination, the first axis fastest.
+            for (tap, k) in taps.iter().zip(&mut which) {
+                *k += 1;
+                if *k < tap.count {
+                    break;
+                }
+                *k = 0;
             }
             let Some(at) = at else { continue };
             add_scaled(self.isa, from.wide(self.isa, at..at + self.channels, wide), weight, sum);

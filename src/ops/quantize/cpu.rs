@@ -91,8 +91,8 @@ fn precise(dtype: DType, x: f32) -> f32 {
 pub trait Quantized: Number {
     /// Its smallest and largest value.
     const LIMITS: (f32, f32);
-    /// The integer part of a value within the limits.
-    fn truncate(value: f32) -> Self;
+    /// A value within the limits.
+    fn of(value: i32) -> Self;
 }
 
 macro_rules! quantized {
@@ -101,8 +101,8 @@ macro_rules! quantized {
             const LIMITS: (f32, f32) = (<$ty>::MIN as f32, <$ty>::MAX as f32);
 
             #[inline(always)]
-            fn truncate(value: f32) -> Self {
-                value as i32 as $ty
+            fn of(value: i32) -> Self {
+                value as $ty
             }
         }
     )*};
@@ -118,7 +118,8 @@ pub struct Round<'a, T> {
     pub y: &'a mut [T],
 }
 
-/// Adding and subtracting this rounds a float of magnitude below 2^22 to the nearest integer, ties to even.
+/// Adding this rounds a float of magnitude below 2^22 to the nearest integer, ties to even: by as much do the sum's bits
+/// differ from its own.
 const ROUND: f32 = 12_582_912.0;
 
 #[inline(always)]
@@ -128,7 +129,8 @@ fn quantize<T: Quantized>(x: f32, scale: f32, zero: f32) -> T {
     let (low, high) = (T::LIMITS.0 - zero, T::LIMITS.1 - zero);
     let quotient = if quotient < low { low } else { quotient };
     let quotient = if quotient > high { high } else { quotient };
-    T::truncate((quotient + ROUND - ROUND) + zero)
+    let rounded = (quotient + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32;
+    T::of(if quotient.is_nan() { 0 } else { rounded.wrapping_add(zero as i32) })
 }
 
 impl<T: Quantized> Work for Round<'_, T> {

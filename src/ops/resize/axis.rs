@@ -47,8 +47,8 @@ impl Map {
             Coordinates::HalfPixelSymmetric => n / 2.0 * (1.0 - self.to as f64 / unrounded) + half_pixel,
             Coordinates::PytorchHalfPixel if self.to == 1 => 0.0,
             Coordinates::PytorchHalfPixel => half_pixel,
-            Coordinates::AlignCorners if unrounded == 1.0 || self.to == 1 => 0.0,
-            Coordinates::AlignCorners => i * (n - 1.0) / (unrounded - 1.0),
+            Coordinates::AlignCorners | Coordinates::AlignExactCorners if unrounded == 1.0 || self.to == 1 => 0.0,
+            Coordinates::AlignCorners | Coordinates::AlignExactCorners => i * (n - 1.0) / (unrounded - 1.0),
             Coordinates::Asymmetric => i / self.scale,
             Coordinates::CropAndResize => {
                 let (start, end) = self.region;
@@ -120,8 +120,10 @@ impl Filter {
         Filter { mode: op.mode, rounding: op.nearest, a: op.cubic_a.into(), stretch, width }
     }
 
-    /// The first element that the filter at coordinate `x` covers.
+    /// The first element that the filter at coordinate `x` covers. The nearest one is that of a coordinate in f32, as
+    /// what should be an integer is often one only after rounding: 17 / 1.7.
     fn first(&self, x: f64) -> i64 {
+        let x = if self.mode == Interpolation::Nearest { f64::from(x as f32) } else { x };
         match (self.mode, self.rounding) {
             (Interpolation::Nearest, Rounding::PreferFloor) => (x - 0.5).ceil() as i64,
             (Interpolation::Nearest, Rounding::PreferCeil) => (x + 0.5).floor() as i64,

@@ -101,7 +101,11 @@ impl Frame {
     fn tables(&self, cx: &PrepareCuda<'_>, op: &Resize) -> Result<CudaKernel> {
         let launch = cx.grid(&MODULE, "resize_tables", [blocks(self.longest) as usize, AXES, 1])?;
         let launch = self.weights(self.index(launch)).value(self.tables.map(|t| t.map)).value(self.tables.map(|t| t.table));
-        let kinds = [op.coordinates as u32, op.nearest as u32, op.exclude_outside.into()];
+        let coordinates = match op.coordinates {
+            Coordinates::AlignExactCorners => Coordinates::AlignCorners,
+            other => other,
+        };
+        let kinds = [coordinates as u32, op.nearest as u32, op.exclude_outside.into()];
         launch.value([op.cubic_a.to_bits(), kinds[0], kinds[1], kinds[2]]).build()
     }
 

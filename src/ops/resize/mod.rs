@@ -72,6 +72,8 @@ codes! {
         Asymmetric = 4,
         /// From the start to the end of a region; outside the data the extrapolation value is taken.
         CropAndResize = 5,
+        /// `i * (n - 1) / (m - 1)`: as align corners with the extent that the output has.
+        AlignExactCorners = 6,
     }
 }
 
@@ -215,7 +217,7 @@ impl Resize {
             (Coordinates::CropAndResize, Some(region)) => Some(floats(&region.data.ok_or_else(unknown)?)),
             _ => None,
         };
-        let scales = match self.by_scales {
+        let scales = match self.by_scales && self.coordinates != Coordinates::AlignExactCorners {
             true => Some(floats(&cx.input(2).data.ok_or_else(unknown)?)),
             false => None,
         };

@@ -58,6 +58,7 @@ __device__ inline double coordinate(const Map &map, const Table &table, unsigned
 __device__ inline long long first_tap(double x, const Table &table, unsigned rounding) {
   if (table.mode != NEAREST)
     return (long long)floor(x) - ((long long)table.taps / 2 - 1);
+  x = (float)x;
   switch (rounding) {
   case PREFER_FLOOR:
     return (long long)ceil(x - 0.5);

@@ -11,6 +11,7 @@ fn coordinate(kind: Coordinates, i: usize, n: usize, m: usize, scale: f64, regio
         Coordinates::HalfPixel => (i + 0.5) / scale - 0.5,
         Coordinates::HalfPixelSymmetric => n / 2.0 * (1.0 - m / (scale * n)) + (i + 0.5) / scale - 0.5,
         Coordinates::PytorchHalfPixel => if m > 1.0 { (i + 0.5) / scale - 0.5 } else { 0.0 },
+        Coordinates::AlignExactCorners => if m == 1.0 { 0.0 } else { i * (n - 1.0) / (m - 1.0) },
         Coordinates::AlignCorners => if m == 1.0 { 0.0 } else { i * (n - 1.0) / (n * scale - 1.0) },
         Coordinates::Asymmetric => i / scale,
         Coordinates::CropAndResize if m > 1.0 => {
@@ -23,6 +24,7 @@ fn coordinate(kind: Coordinates, i: usize, n: usize, m: usize, scale: f64, regio
 /// Elements (possibly outside) and weights at coordinate `x`.
 fn weights(op: &Resize, x: f64, scale: f64, n: usize) -> Vec<(i64, f64)> {
     let scale = if op.antialias { scale.min(1.0) } else { 1.0 };
+    let x = if op.mode == Interpolation::Nearest { f64::from(x as f32) } else { x };
     let nearest = match op.nearest {
         _ if x.fract() == 0.0 => x,
         Rounding::PreferFloor => if x - x.floor() <= 0.5 { x.floor() } else { x.ceil() },
@@ -59,15 +61,17 @@ fn reference(op: &Resize, x: &Tensor, to: &[usize], scales: &[f64], regions: &[(
         let mut terms: Vec<(Vec<usize>, f64)> = vec![(vec![], 1.0)];
         for (axis, &i) in c.iter().enumerate() {
             let n = dims[axis];
-            if n == to[axis] && scales[axis] == 1.0 && regions[axis] == (0.0, 1.0) {
+            let exact = op.coordinates == Coordinates::AlignExactCorners;
+            let scale = if exact { to[axis] as f64 / n as f64 } else { scales[axis] };
+            if n == to[axis] && scale == 1.0 && regions[axis] == (0.0, 1.0) {
                 terms.iter_mut().for_each(|t| t.0.push(i));
                 continue;
             }
-            let at = coordinate(op.coordinates, i, n, to[axis], scales[axis], regions[axis]);
+            let at = coordinate(op.coordinates, i, n, to[axis], scale, regions[axis]);
             if op.coordinates == Coordinates::CropAndResize && !(0.0..=(n - 1) as f64).contains(&at) {
                 return f64::from(op.extrapolation);
             }
-            let weights = weights(op, at, scales[axis], n);
+            let weights = weights(op, at, scale, n);
             let index = |i: i64| i.clamp(0, n as i64 - 1) as usize;
             terms = terms
                 .iter()
@@ -100,11 +104,12 @@ fn ints(v: &[usize]) -> Tensor {
     Tensor::new(&[v.len()], &v.iter().map(|&n| n as i64).collect::<Vec<_>>()).unwrap()
 }
 
-const COORDINATES: [Coordinates; 5] = [
+const COORDINATES: [Coordinates; 6] = [
     Coordinates::HalfPixel,
     Coordinates::HalfPixelSymmetric,
     Coordinates::PytorchHalfPixel,
     Coordinates::AlignCorners,
+    Coordinates::AlignExactCorners,
     Coordinates::Asymmetric,
 ];
 
@@ -160,6 +165,15 @@ fn scales_of_any_rank() {
             }
         }
     }
+}
+
+#[test]
+fn the_nearest_element_is_that_of_a_rounded_coordinate() {
+    // 17 / 1.7 is 10, but a little less for the f32 that is nearest to 1.7.
+    let x = Tensor::new(&[11], &(0..11).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
+    let op = Resize { coordinates: Coordinates::Asymmetric, nearest: Rounding::Floor, by_scales: true, ..Resize::default() };
+    let want = [0, 0, 1, 1, 2, 2, 3, 4, 4, 5, 5, 6, 7, 7, 8, 8, 9, 10].map(|i| i as f32);
+    check_optional(op, &[Some(&x), None, Some(&floats_of(&[1.7]))], &[Tensor::new(&[18], &want).unwrap()], 0.0);
 }
 
 #[test]

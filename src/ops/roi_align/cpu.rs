@@ -10,6 +10,7 @@ use crate::ops::{Kernel, Prepare};
 use crate::tensor::{Args, DType, Grid};
 use half::{bf16, f16};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Multiplications worth a part of their own.
 const GRAIN: usize = 32 * 1024;
@@ -104,6 +105,12 @@ impl<T: Sample + Number> Kernel for Aligner<T> {
             let batch = resolve(batches[region], c.batches, 0)?;
             let from = &from[batch * len..(batch + 1) * len];
             let corner = |i: usize| regions[region * 4 + i].to_f64();
+            if c.op.mode == RoiMode::Elements {
+                let rows = elements(&c.op, corner(1), corner(3), (y, c.op.height), c.height);
+                let columns = elements(&c.op, corner(0), corner(2), (x, c.op.width), c.width);
+                self.largest_element(from, rows, columns, tile.row(row));
+                continue;
+            }
             let vertical = Span::new(&c.op, corner(1), corner(3), c.op.height, c.height);
             let horizontal = Span::new(&c.op, corner(0), corner(2), c.op.width, c.width);
             if vertical.points * horizontal.points > MOST_POINTS {
@@ -113,6 +120,36 @@ impl<T: Sample + Number> Kernel for Aligner<T> {
             T::narrow(c.isa, sum, tile.row(row));
         }
         Ok(())
+    }
+}
+
+/// The elements along one axis of cell `cell` of `cells`, of a region from `start` to `end`.
+fn elements(op: &RoiAlign, start: f64, end: f64, (cell, cells): (usize, usize), extent: usize) -> Range<usize> {
+    // Far outside, where the elements are does not matter; sums of what is within stay exact.
+    let corner = |at: f64| (at as f32 * op.scale).round().clamp(-1e9, 1e9);
+    let (start, end) = (corner(start), corner(end));
+    let size = (end - start + 1.0).max(1.0) / cells as f32;
+    let edge = |at: f32| (at + start).clamp(0.0, extent as f32) as usize;
+    edge((cell as f32 * size).floor())..edge(((cell + 1) as f32 * size).ceil())
+}
+
+impl<T: Sample + Number> Aligner<T> {
+    /// The largest of the given elements for each channel; 0 for none.
+    fn largest_element(&self, from: &[T], rows: Range<usize>, columns: Range<usize>, to: &mut [T]) {
+        let c = &self.cells;
+        to.fill(T::from_f64(0.0));
+        let mut is_first = true;
+        for row in rows {
+            for column in columns.clone() {
+                let at = (row * c.width + column) * c.channels;
+                for (to, &from) in to.iter_mut().zip(&from[at..at + c.channels]) {
+                    if is_first || from.to_f64() > to.to_f64() {
+                        *to = from;
+                    }
+                }
+                is_first = false;
+            }
+        }
     }
 }
 
@@ -144,7 +181,7 @@ impl<T: Sample> Aligner<T> {
                     let from = T::wide(c.isa, from, wide);
                     match c.op.mode {
                         RoiMode::Average => add_scaled(c.isa, from, scale * weight / count, sum),
-                        RoiMode::Max => largest(from, T::Wide::of(scale * weight), is_first, sum),
+                        RoiMode::Max | RoiMode::Elements => largest(from, T::Wide::of(scale * weight), is_first, sum),
                     }
                     is_first = false;
                 }

@@ -5,6 +5,9 @@
 //! Regions are scaled by `scale` and cut into cells; each cell is sampled at `sampling_ratio` x `sampling_ratio` points, or
 //! where that is 0 at as many as the cell is elements high and wide. A point outside the data by more than an element
 //! counts as 0. With [`RoiMode::Max`] the largest of the four weighted neighbours of all points is taken, as ONNX defines.
+//!
+//! With [`RoiMode::Elements`] nothing is interpolated: corners are rounded to elements, both included, cells overlap where
+//! the region is not divided evenly, and the result is the largest element of a cell, or 0 for one outside the data.
 
 mod cpu;
 #[cfg(test)]
@@ -24,6 +27,8 @@ pub enum RoiMode {
     Average = 0,
     /// The largest weighted neighbour.
     Max = 1,
+    /// The largest element: cells are whole elements, as Girshick's "Fast R-CNN" (2015) has it.
+    Elements = 2,
 }
 
 /// See the [module](self).
@@ -52,6 +57,7 @@ impl OpDef for RoiAlign {
         let mode = match table.mode() {
             0 => RoiMode::Average,
             1 => RoiMode::Max,
+            2 => RoiMode::Elements,
             mode => return Err(Error::format(format!("unknown mode {mode} of a RoiAlign"))),
         };
         Ok(RoiAlign {

@@ -34,7 +34,7 @@ fn reference(op: &RoiAlign, x: &Tensor, regions: &Tensor, batches: &Tensor) -> T
         }
         match op.mode {
             RoiMode::Average => values.iter().flatten().sum::<f32>() / values.len().max(1) as f32,
-            RoiMode::Max => values.into_iter().flatten().reduce(f32::max).unwrap_or(0.0),
+            RoiMode::Max | RoiMode::Elements => values.into_iter().flatten().reduce(f32::max).unwrap_or(0.0),
         }
     })
 }
@@ -54,6 +54,21 @@ fn regions_inside_and_outside() {
             }
         }
     }
+}
+
+#[test]
+fn whole_elements() {
+    // Rows of 6 elements: 0 to 5, 6 to 11 and so on; the second image is 100 more.
+    let x: Vec<f32> = (0..48).map(|i| (i % 24 + i / 24 * 100) as f32).collect();
+    let x = Tensor::new(&[2, 4, 6, 1], &x).unwrap();
+    let corners =
+        [0.0, 0.0, 5.0, 3.0, 1.4, 0.6, 3.5, 2.4, 20.0, 20.0, 30.0, 30.0, -4.0, -4.0, 0.0, 1.0, 5.0, 3.0, 2.0, 1.0];
+    let regions = Tensor::new(&[5, 4], &corners.map(|c| c as f32)).unwrap();
+    let batches = Tensor::new(&[5], &[0i64, 1, 0, 0, 0]).unwrap();
+    let op = RoiAlign { mode: RoiMode::Elements, height: 2, width: 2, scale: 1.0, ..RoiAlign::default() };
+    // The second one is rounded to columns 1 to 4 and rows 1 to 2; the last one is its first corner's element.
+    let want = [8, 11, 20, 23, 108, 110, 114, 116, 0, 0, 0, 0, 0, 0, 0, 6, 23, 23, 23, 23].map(|v| v as f32);
+    check_close(op, &[&x, &regions, &batches], &[Tensor::new(&[5, 2, 2, 1], &want).unwrap()], 0.0);
 }
 
 #[test]

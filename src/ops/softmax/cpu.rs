@@ -79,16 +79,20 @@ fn exponentials<M: Machine>(x: &[f32], top: f32, y: &mut [f32]) -> f32 {
     let mut lanes = [0.0; LANES];
     for (x, y) in xs.iter().zip(ys) {
         for i in 0..LANES {
-            y[i] = math::exp::<M>(x[i] - top);
+            y[i] = math::exp_weight::<M>(x[i] - top);
             lanes[i] += y[i];
         }
     }
-    let mut sum = fold::sum::<M>(&lanes);
-    for (x, y) in x_rest.iter().zip(y_rest) {
-        *y = math::exp::<M>(x - top);
-        sum += *y;
+    let mut last = [f32::NEG_INFINITY; LANES];
+    for (last, x) in last.iter_mut().zip(x_rest) {
+        *last = x - top;
     }
-    sum
+    for i in 0..LANES {
+        last[i] = math::exp_weight::<M>(last[i]);
+        lanes[i] += last[i];
+    }
+    y_rest.copy_from_slice(&last[..y_rest.len()]);
+    fold::sum::<M>(&lanes)
 }
 
 /// Many columns side by side.
@@ -157,7 +161,7 @@ impl Work for Block<'_> {
             for c in 0..n {
                 // For Hardmax, the sum counts the largest elements so far.
                 let largest = if x[c] == top[c] && sum[c] == 0.0 { 1.0 } else { 0.0 };
-                y[c] = if k.kind == SoftmaxKind::Hardmax { largest } else { math::exp::<M>(x[c] - top[c]) };
+                y[c] = if k.kind == SoftmaxKind::Hardmax { largest } else { math::exp_weight::<M>(x[c] - top[c]) };
                 sum[c] += y[c];
             }
         }

@@ -42,7 +42,9 @@ impl Cx<'_> {
             let bound = match bound {
                 Bound::Tensor(v) => Bound::Tensor(enter(&mut inner, v)),
                 Bound::List(list) => Bound::List(list.into_iter().map(|v| enter(&mut inner, v)).collect()),
-                Bound::Absent => Bound::Absent,
+                Bound::Stack(v) => Bound::Stack(enter(&mut inner, v)),
+                // What a body adds to a sequence around it goes nowhere: the sequence itself cannot be read there.
+                Bound::Growing { .. } | Bound::Absent => bound,
             };
             inner.values.insert(value, bound);
         }

@@ -47,27 +47,29 @@ fn loop_(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let condition = cx.optional(n, 1)?;
     let state = (0..carried).map(|i| cx.bound(n.required_input(2 + i)?).cloned()).collect::<Result<Vec<_>>>()?;
     if state.iter().any(|v| !matches!(v, Bound::Tensor(_))) {
-        return unrolled(cx, n, body, [trips, condition], state);
+        return match unrolled(cx, n, body, [trips, condition], state.clone())? {
+            true => Ok(vec![]),
+            false => cx.growing_loop(n, body, [trips, condition], &state),
+        };
     }
     let state = (0..carried).map(|i| cx.input(n, 2 + i)).collect::<Result<Vec<_>>>()?;
     cx.emit_loop(trips, condition, &state, &body.captures, &[], |cx, inputs| cx.inline_tensors(body, inputs))
 }
 
-/// Lowers a Loop that carries sequences, which exist only here, trip by trip: their number must be known.
+/// Lowers a Loop that carries sequences, which exist only here, trip by trip; false if their number is not known.
 fn unrolled(
     cx: &mut Cx<'_>,
     n: &Node,
     body: &Graph,
     [trips, condition]: [Option<ValueId>; 2],
     mut state: Vec<Bound>,
-) -> Result<Vec<ValueId>> {
+) -> Result<bool> {
     let carried = state.len();
-    let unknown = || Error::unsupported("a Loop that carries a sequence and whose number of trips is not known");
-    let number = |cx: &Cx<'_>, v: Option<ValueId>, absent: i64| -> Result<i64> {
-        v.map_or(Ok(absent), |v| cx.b.known_ints(v).and_then(|v| v.first().copied()).ok_or_else(unknown))
+    let number = |cx: &Cx<'_>, v: Option<ValueId>, absent: i64| {
+        v.map_or(Some(absent), |v| cx.b.known_ints(v).and_then(|v| v.first().copied()))
     };
-    let trips = number(cx, trips, i64::MAX)?;
-    let (mut go_on, mut trip) = (number(cx, condition, 1)? != 0, 0);
+    let (Some(trips), Some(first)) = (number(cx, trips, i64::MAX), number(cx, condition, 1)) else { return Ok(false) };
+    let (mut go_on, mut trip) = (first != 0, 0);
     let mut columns: Vec<Vec<ValueId>> = vec![vec![]; body.outputs.len().saturating_sub(1 + carried)];
     while go_on && trip < trips {
         if trip as usize == MOST_TRIPS {
@@ -76,7 +78,8 @@ fn unrolled(
         let first = [Bound::Tensor(cx.b.array(&[], &[trip])?), Bound::Tensor(cx.b.scalar(DType::Bool, 1.0)?)];
         let mut results = cx.inline(body, &[&first[..], &state].concat())?.into_iter();
         let condition = results.next().ok_or_else(|| Error::format("a body without a condition"))?.tensor()?;
-        go_on = number(cx, Some(condition), 1)? != 0;
+        let Some(again) = number(cx, Some(condition), 1) else { return Ok(false) };
+        go_on = again != 0;
         state = results.by_ref().take(carried).collect();
         for (column, result) in columns.iter_mut().zip(results) {
             column.push(cx.b.unsqueeze(result.tensor()?, &[0])?);
@@ -93,7 +96,7 @@ fn unrolled(
         let stacked = cx.b.concat(0, column)?;
         cx.bind(n, carried + i, Bound::Tensor(stacked));
     }
-    Ok(vec![])
+    Ok(true)
 }
 
 impl Cx<'_> {

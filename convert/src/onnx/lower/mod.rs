@@ -13,15 +13,18 @@ mod conv_transpose;
 mod cumulative;
 mod deform;
 mod depth;
+mod det;
 mod einsum;
 mod fill;
 mod gather;
+mod growing;
 mod loss;
 mod matmul;
 mod norm;
 mod pad;
 mod pool;
 mod quantize;
+mod random;
 mod recurrent;
 mod reduce;
 mod resize;
@@ -63,6 +66,7 @@ const TABLES: &[Table] = &[
     cumulative::TABLE,
     deform::TABLE,
     depth::TABLE,
+    det::TABLE,
     einsum::TABLE,
     fill::TABLE,
     gather::TABLE,
@@ -72,6 +76,7 @@ const TABLES: &[Table] = &[
     pad::TABLE,
     pool::TABLE,
     quantize::TABLE,
+    random::TABLE,
     recurrent::TABLE,
     reduce::TABLE,
     resize::TABLE,
@@ -107,6 +112,15 @@ pub enum Bound {
     Tensor(ValueId),
     /// A sequence: its elements, whose number is known here.
     List(Vec<ValueId>),
+    /// A sequence whose length only the run knows: its elements, of one shape, one behind another along the first axis.
+    Stack(ValueId),
+    /// In the body of a Loop, a sequence that it carries, with what the body has added to its end.
+    Growing {
+        /// The body's input.
+        list: Value,
+        /// The new elements.
+        added: Vec<ValueId>,
+    },
     /// An optional value without an element.
     Absent,
 }
@@ -168,7 +182,7 @@ impl Bound {
     pub fn tensor(&self) -> Result<ValueId> {
         match self {
             Bound::Tensor(id) => Ok(*id),
-            Bound::List(_) => {
+            Bound::List(_) | Bound::Stack(_) | Bound::Growing { .. } => {
                 Err(Error::unsupported("a sequence here: only tensors may leave the graph, enter a body or leave it"))
             }
             Bound::Absent => Err(Error::unsupported("an optional value without element here")),

@@ -1,5 +1,6 @@
 //! Resampling: Resize and its predecessor, samples at given coordinates, and in regions.
 
+use super::window::positive;
 use super::{Cx, Table};
 use crate::onnx::model::Node;
 use infer::error::{Error, Result};
@@ -8,10 +9,15 @@ use infer::ops::grid_sample::{GridMode, GridPadding};
 use infer::ops::resize::{Aspect, Coordinates, Interpolation, Rounding};
 use infer::ops::roi_align::RoiMode;
 use infer::ops::{GridSample, Resize, RoiAlign};
-use infer::tensor::{Dim, normalize_axis};
+use infer::tensor::{DType, Dim, normalize_axis};
 
-pub const TABLE: Table =
-    &[("GridSample", grid_sample), ("Resize", resize), ("RoiAlign", roi_align), ("Upsample", upsample)];
+pub const TABLE: Table = &[
+    ("GridSample", grid_sample),
+    ("MaxRoiPool", max_roi_pool),
+    ("Resize", resize),
+    ("RoiAlign", roi_align),
+    ("Upsample", upsample),
+];
 
 fn undefined(name: &str, value: &str) -> Error {
     Error::unsupported(format!("attribute '{name}' is '{value}', which is not defined"))
@@ -64,16 +70,21 @@ fn resize(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
         (None, Some(sizes)) => (sizes, false),
         _ => return Err(Error::format("scales or sizes are needed, and not both")),
     };
-    let (coordinates, nearest) = coordinates(n)?;
+    let (mut coordinates, nearest) = coordinates(n)?;
+    if by_scales && coordinates == Coordinates::AlignCorners && cx.model.producer.starts_with("pytorch") {
+        // In ONNX, the corners of an extent that scales do not round; in PyTorch, those of the result.
+        coordinates = Coordinates::AlignExactCorners;
+    }
     let mode = interpolation(n)?;
+    // The nearest element has no filter.
+    let antialias = n.flag("antialias", false)? && mode != Interpolation::Nearest;
     let op = Resize {
         mode,
         coordinates,
         nearest,
         cubic_a: n.float("cubic_coeff_a", -0.75)?,
-        exclude_outside: n.flag("exclude_outside", false)? && mode == Interpolation::Cubic,
-        // The nearest element has no filter.
-        antialias: n.flag("antialias", false)? && mode != Interpolation::Nearest,
+        exclude_outside: n.flag("exclude_outside", false)? && (mode == Interpolation::Cubic || antialias),
+        antialias,
         extrapolation: n.float("extrapolation_value", 0.0)?,
         by_scales,
         aspect: match n.string("keep_aspect_ratio_policy", "stretch")? {
@@ -193,6 +204,28 @@ fn roi_align(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     };
     let x = cx.b.channels_last(x)?;
     let y = cx.b.emit1(op, &[x, regions, batches])?;
+    Ok(vec![cx.b.channels_first(y)?])
+}
+
+/// The largest elements in the cells of regions, whose batch indices stand before their corners.
+fn max_roi_pool(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
+    let (x, regions) = (cx.input(n, 0)?, cx.input(n, 1)?);
+    let &[height, width] = &positive(n, "pooled_shape", 2)?[..] else {
+        return Err(Error::format("attribute 'pooled_shape' has not 2 elements"));
+    };
+    let op = RoiAlign {
+        mode: RoiMode::Elements,
+        height: height as usize,
+        width: width as usize,
+        sampling_ratio: 0,
+        scale: n.float("spatial_scale", 1.0)?,
+        half_pixel: false,
+    };
+    let batches = cx.b.pick(regions, 1, 0)?;
+    let batches = cx.b.cast(batches, DType::I64)?;
+    let corners = cx.b.slice(regions, 1, 1, 5)?;
+    let x = cx.b.channels_last(x)?;
+    let y = cx.b.emit1(op, &[x, corners, batches])?;
     Ok(vec![cx.b.channels_first(y)?])
 }
 

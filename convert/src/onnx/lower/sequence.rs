@@ -1,5 +1,5 @@
-//! Sequences and optional values. They exist only while a model is lowered: a sequence is the list of its elements, an
-//! optional value is its element or nothing. What depends on data that is known only when the model runs is refused.
+//! Sequences and optional values. They exist only while a model is lowered: a sequence is the list of its elements, or
+//! one tensor that has them all if only the run knows their number; an optional value is its element or nothing.
 
 use super::{Bound, Cx, Table};
 use crate::onnx::ValueType;
@@ -36,6 +36,17 @@ fn empty(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
 }
 
 fn at(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
+    let index = cx.input(n, 1)?;
+    let known = cx.b.known_ints(index).is_some();
+    let stack = match cx.bound(n.required_input(0)?)?.clone() {
+        Bound::Stack(stack) => Some(stack),
+        Bound::List(list) if !known && !list.is_empty() => Some(cx.stack(&list)?),
+        _ => None,
+    };
+    if let Some(stack) = stack {
+        let index = cx.single(index)?;
+        return Ok(vec![cx.b.gather(stack, index, 0)?]);
+    }
     let list = cx.input_list(n, 0)?;
     let position = cx.position(n, 1, list.len())?;
     Ok(vec![list[position]])
@@ -51,8 +62,24 @@ fn erase(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
 }
 
 fn insert(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
-    let mut list = cx.input_list(n, 0)?;
     let x = cx.input(n, 1)?;
+    if n.input(2).is_none() {
+        match cx.bound(n.required_input(0)?)?.clone() {
+            Bound::Growing { list, mut added } => {
+                added.push(x);
+                cx.bind(n, 0, Bound::Growing { list, added });
+                return Ok(vec![]);
+            }
+            Bound::Stack(stack) => {
+                let row = cx.b.unsqueeze(x, &[0])?;
+                let stack = cx.b.concat(0, &[stack, row])?;
+                cx.bind(n, 0, Bound::Stack(stack));
+                return Ok(vec![]);
+            }
+            _ => {}
+        }
+    }
+    let mut list = cx.input_list(n, 0)?;
     // The end is a place for a new element, and -1 the place in front of the last one.
     let end = list.len() as i64;
     let position = match cx.known_position(n, 2)? {
@@ -67,15 +94,22 @@ fn insert(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
 }
 
 fn length(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
+    if let &Bound::Stack(stack) = cx.bound(n.required_input(0)?)? {
+        return Ok(vec![cx.b.extent_scalar((stack, 0))?]);
+    }
     let len = cx.input_list(n, 0)?.len() as i64;
     Ok(vec![cx.b.array(&[], &[len])?])
 }
 
 fn concat(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
+    let (axis, new_axis) = (n.required("axis")?, n.flag("new_axis", false)?);
+    if let &Bound::Stack(stack) = cx.bound(n.required_input(0)?)? {
+        let axis = normalize_axis(axis, cx.b.rank(stack) - usize::from(!new_axis))?;
+        return Ok(vec![cx.join_stack(stack, axis, new_axis)?]);
+    }
     let mut list = cx.input_list(n, 0)?;
-    let axis: i64 = n.required("axis")?;
     let first = *list.first().ok_or_else(|| Error::format("an empty sequence cannot be concatenated"))?;
-    if n.flag("new_axis", false)? {
+    if new_axis {
         let axis = normalize_axis(axis, cx.b.rank(first) + 1)?;
         list = list.into_iter().map(|x| cx.b.unsqueeze(x, &[axis])).collect::<Result<_>>()?;
     }
@@ -89,7 +123,18 @@ fn split(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let axis = normalize_axis(n.int("axis", 0)?, cx.b.rank(x))?;
     let keep = n.flag("keepdims", true)?;
     let unknown = || Error::unsupported("the number of elements is not known before the model runs");
-    let Dim::Fixed(extent) = cx.b.dims(x)[axis] else { return Err(unknown()) };
+    let Dim::Fixed(extent) = cx.b.dims(x)[axis] else {
+        let sizes = cx.optional(n, 1)?;
+        let single = sizes.is_none_or(|s| cx.b.rank(s) == 0 && cx.b.known_ints(s).as_deref() == Some(&[1]));
+        if !single {
+            return Err(unknown());
+        }
+        let perm: Vec<usize> = [axis].into_iter().chain((0..cx.b.rank(x)).filter(|&i| i != axis)).collect();
+        let stack = if axis == 0 { x } else { cx.b.transpose(x, &perm)? };
+        let stack = if keep || sizes.is_some() { cx.b.unsqueeze(stack, &[axis + 1])? } else { stack };
+        cx.bind(n, 0, Bound::Stack(stack));
+        return Ok(vec![]);
+    };
     let sizes = match cx.optional(n, 1)? {
         None => vec![1; extent as usize],
         Some(sizes) if cx.b.rank(sizes) == 0 => match cx.b.known_ints(sizes).as_deref() {
@@ -172,6 +217,9 @@ impl Cx<'_> {
     fn input_list(&self, n: &Node, index: usize) -> Result<Vec<ValueId>> {
         match self.bound(n.required_input(index)?)? {
             Bound::List(list) => Ok(list.clone()),
+            Bound::Stack(_) | Bound::Growing { .. } => {
+                Err(Error::unsupported("a sequence whose length is not known before the model runs"))
+            }
             _ => Err(Error::format(format!("input {index} is not a sequence"))),
         }
     }

@@ -1,4 +1,4 @@
-//! Signals: windows, filter banks, and Fourier transforms, which are products with constant matrices.
+//! Signals: windows, filter banks, and Fourier transforms, which are products with matrices.
 
 use super::{Cx, Table};
 use crate::onnx::model::Node;
@@ -6,7 +6,7 @@ use infer::error::{Error, Result, Status};
 use infer::graph::ValueId;
 use infer::ops::binary::BinaryKind;
 use infer::ops::unary::UnaryKind;
-use infer::ops::{Fail, MatMul, Pad, Range};
+use infer::ops::{Fail, MatMul, Pad, Range, Slice};
 use infer::tensor::{DType, Dim, normalize_axis};
 use std::f64::consts::PI;
 
@@ -78,8 +78,6 @@ fn mel_weights(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
 /// A discrete Fourier transform.
 #[derive(Clone, Copy)]
 struct Dft {
-    /// Elements that are transformed, or come out of an inverse transform; as many as there are if not given.
-    length: Option<usize>,
     inverse: bool,
     /// Only the first half of the spectrum comes out, or of an inverse transform goes in, whose result is real.
     onesided: bool,
@@ -88,12 +86,8 @@ struct Dft {
 /// The axis is an attribute before opset 20 and an input from then on; real and imaginary parts are the last axis.
 fn dft(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     let (x, length, axis) = (cx.input(n, 0)?, cx.optional(n, 1)?, cx.optional(n, 2)?);
-    let length = match length.map(|length| cx.b.known_ints(length)) {
-        None => None,
-        Some(Some(known)) => Some(known.first().and_then(|&l| usize::try_from(l).ok()).unwrap_or(0)),
-        Some(None) => return Err(Error::unsupported("a length that is not constant")),
-    };
-    let dft = Dft { length, inverse: n.flag("inverse", false)?, onesided: n.flag("onesided", false)? };
+    let length = length.map(|length| cx.length(length)).transpose()?;
+    let dft = Dft { inverse: n.flag("inverse", false)?, onesided: n.flag("onesided", false)? };
     let known = match axis {
         _ if n.opset < 20 => n.int("axis", 1)?,
         None => -2,
@@ -101,12 +95,12 @@ fn dft(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
             Some(&[axis]) => axis,
             _ => {
                 let mask = cx.axis_mask(axis, cx.b.rank(x))?;
-                return Ok(vec![cx.dft_along(x, mask, 0, dft)?]);
+                return Ok(vec![cx.dft_along(x, mask, 0, (length, dft))?]);
             }
         },
     };
     let axis = normalize_axis(known, cx.b.rank(x))?;
-    Ok(vec![cx.dft(x, axis, dft)?])
+    Ok(vec![cx.dft(x, axis, length, dft)?])
 }
 
 /// Transforms of overlapping frames of `[batch, length]` or `[batch, length, parts]`, multiplied with a window.
@@ -131,9 +125,8 @@ fn stft(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
         }
         None => frames,
     };
-    let length = usize::try_from(length).map_err(|_| Error::unsupported("a frame_length beyond memory"))?;
-    let dft = Dft { length: Some(length), inverse: false, onesided: n.flag("onesided", true)? };
-    Ok(vec![cx.dft(frames, 2, dft)?])
+    let dft = Dft { inverse: false, onesided: n.flag("onesided", true)? };
+    Ok(vec![cx.dft(frames, 2, None, dft)?])
 }
 
 impl Cx<'_> {
@@ -152,7 +145,13 @@ impl Cx<'_> {
     }
 
     /// The transform along the axis in the mask, which is `axis` or a later one.
-    fn dft_along(&mut self, x: ValueId, mask: ValueId, axis: usize, dft: Dft) -> Result<ValueId> {
+    fn dft_along(
+        &mut self,
+        x: ValueId,
+        mask: ValueId,
+        axis: usize,
+        (length, dft): (Option<ValueId>, Dft),
+    ) -> Result<ValueId> {
         let (dtype, rank) = (self.b.dtype(x), self.b.rank(x));
         let fail = |message: &str| Fail { message: message.to_owned(), dtype, dims: vec![None; rank] };
         if axis + 1 >= rank {
@@ -160,35 +159,55 @@ impl Cx<'_> {
             return Ok(self.b.emit(op, &[])?[0]);
         }
         let here = self.b.pick(mask, 0, axis as i64)?;
-        let then = self.body("axis", &[], &[], &[x, mask], |cx, inputs| match cx.dft(inputs[0], axis, dft) {
-            // It matters only if this is the axis.
-            Err(e) if e.status() == Status::Shape => cx.b.emit(fail(e.message()), &[]),
-            y => Ok(vec![y?]),
+        let around: Vec<ValueId> = [x, mask].into_iter().chain(length).collect();
+        let then = self.body("axis", &[], &[], &around, |cx, inputs| {
+            match cx.dft(inputs[0], axis, inputs.get(2).copied(), dft) {
+                // It matters only if this is the axis.
+                Err(e) if e.status() == Status::Shape => cx.b.emit(fail(e.message()), &[]),
+                y => Ok(vec![y?]),
+            }
         })?;
-        let otherwise = self.body("other", &[], &[], &[x, mask], |cx, inputs| {
-            Ok(vec![cx.dft_along(inputs[0], inputs[1], axis + 1, dft)?])
+        let otherwise = self.body("other", &[], &[], &around, |cx, inputs| {
+            Ok(vec![cx.dft_along(inputs[0], inputs[1], axis + 1, (inputs.get(2).copied(), dft))?])
         })?;
         Ok(self.emit_if(here, [then, otherwise])?[0])
     }
 
-    fn dft(&mut self, x: ValueId, axis: usize, dft: Dft) -> Result<ValueId> {
+    /// The length of a transform as an i64 vector of one element.
+    fn length(&mut self, given: ValueId) -> Result<ValueId> {
+        let length = self.b.reshape(given, &[1])?;
+        self.b.cast(length, DType::I64)
+    }
+
+    /// The transform along an axis of `length` elements, which go in, or come out of an inverse transform; of as many as
+    /// there are if that is not given.
+    fn dft(&mut self, x: ValueId, axis: usize, length: Option<ValueId>, dft: Dft) -> Result<ValueId> {
         let rank = self.b.rank(x);
         if axis + 1 >= rank {
             return Err(Error::shape("a transform along the axis of real and imaginary parts"));
         }
         let real = dft.inverse && dft.onesided;
-        let extent = self.b.dims(x)[axis].fixed().and_then(|n| usize::try_from(n).ok());
-        let own = if real { extent.map(|n| 2 * n.saturating_sub(1)) } else { extent };
-        let length = dft.length.or(own).ok_or_else(|| Error::unsupported("a length that is not constant"))?;
-        if length == 0 {
-            return Err(Error::shape("a transform of no elements"));
-        }
-        let x = self.with_length(x, axis, if real { length / 2 + 1 } else { length })?;
+        let (length, x) = match length {
+            Some(length) => {
+                let rows = if real { self.half(length)? } else { length };
+                (length, self.with_length(x, axis, rows)?)
+            }
+            None => {
+                let extent = self.b.extent((x, axis))?;
+                let others = if real { self.b.binary_with(BinaryKind::Sub, extent, 1.0)? } else { extent };
+                (if real { self.b.binary_with(BinaryKind::Mul, others, 2.0)? } else { extent }, x)
+            }
+        };
+        let matrices = match self.b.known_ints(length).as_deref() {
+            Some(&[known]) if known > 0 => self.dft_matrices(self.b.dtype(x), known as usize, dft)?,
+            Some(_) => return Err(Error::shape("a transform of no elements")),
+            None => self.dft_matrices_of(self.b.dtype(x), length, dft)?,
+        };
         // The axis last, behind real and imaginary part.
         let mut perm: Vec<usize> = (0..rank).filter(|&i| i != axis).collect();
         perm.push(axis);
         let x = self.b.transpose(x, &perm)?;
-        let y = self.spectrum(x, length, dft)?;
+        let y = self.spectrum(x, matrices, dft)?;
         let mut back: Vec<usize> = (0..rank - 2).collect();
         back.insert(axis, rank - 2);
         back.push(rank - 1);
@@ -196,13 +215,12 @@ impl Cx<'_> {
     }
 
     /// The transform of `[.., parts, elements]`: `[.., elements, parts]`.
-    fn spectrum(&mut self, x: ValueId, length: usize, dft: Dft) -> Result<ValueId> {
+    fn spectrum(&mut self, x: ValueId, (cos, sin): (ValueId, ValueId), dft: Dft) -> Result<ValueId> {
         let rank = self.b.rank(x);
         let complex = match self.b.dims(x)[rank - 2].fixed() {
             Some(parts @ 1..=2) => parts == 2,
             _ => return Err(Error::shape(format!("{} has no real and imaginary parts", self.b.ty(x)))),
         };
-        let (cos, sin) = self.dft_matrices(self.b.dtype(x), length, dft)?;
         let product = |cx: &mut Self, part: i64, matrix| {
             let part = cx.b.pick(x, rank - 2, part)?;
             cx.b.emit1(MatMul::default(), &[part, matrix])
@@ -225,15 +243,22 @@ impl Cx<'_> {
         self.b.concat(-1, &[re, im])
     }
 
-    /// `x` with `length` elements along an axis: cut off, or zeros behind it.
-    fn with_length(&mut self, x: ValueId, axis: usize, length: usize) -> Result<ValueId> {
-        if self.b.dims(x)[axis] == length.into() {
+    /// How many of `length` frequencies a spectrum of real elements has.
+    fn half(&mut self, length: ValueId) -> Result<ValueId> {
+        let half = self.b.binary_with(BinaryKind::Div, length, 2.0)?;
+        self.b.binary_with(BinaryKind::Add, half, 1.0)
+    }
+
+    /// `x` with `want` elements along an axis: cut off, or zeros behind it.
+    fn with_length(&mut self, x: ValueId, axis: usize, want: ValueId) -> Result<ValueId> {
+        let have = self.b.dims(x)[axis].clone();
+        if !have.is_unknown() && self.b.ty(want).value.as_ref().and_then(|v| v.first()) == Some(&have) {
             return Ok(x);
         }
-        let x = self.b.slice(x, axis, 0, length as i64)?;
-        let want = self.b.ints(&[length as i64])?;
+        let zero = self.b.ints(&[0])?;
+        let x = self.b.emit1(Slice { axes: vec![axis as i64] }, &[x, zero, want])?;
         let have = self.b.extent((x, axis))?;
-        let (before, after) = (self.b.ints(&[0])?, self.b.sub(want, have)?);
+        let (before, after) = (zero, self.b.sub(want, have)?);
         let pads = self.b.concat(0, &[before, after])?;
         self.b.emit1(Pad { axes: vec![axis as i64], ..Pad::default() }, &[x, pads])
     }
@@ -260,5 +285,43 @@ impl Cx<'_> {
         let (sin, cos): (Vec<f64>, Vec<f64>) = (0..rows * columns).map(element).unzip();
         let (cos, sin) = (self.b.array(&[rows, columns], &cos)?, self.b.array(&[rows, columns], &sin)?);
         Ok((self.b.cast(cos, dtype)?, self.b.cast(sin, dtype)?))
+    }
+
+    /// [`Cx::dft_matrices`] of a length that only the run knows, an i64 vector of one element.
+    fn dft_matrices_of(&mut self, dtype: DType, length: ValueId, dft: Dft) -> Result<(ValueId, ValueId)> {
+        let half = self.half(length)?;
+        let index = |cx: &mut Self, cut: bool| {
+            let end = cx.single(if cut { half } else { length })?;
+            let (start, step) = (cx.b.array(&[], &[0i64])?, cx.b.array(&[], &[1i64])?);
+            cx.b.emit1(Range, &[start, end, step])
+        };
+        let (row, column) = (index(self, dft.onesided && dft.inverse)?, index(self, dft.onesided && !dft.inverse)?);
+        let row = self.b.unsqueeze(row, &[1])?;
+        let turns = self.b.mul(row, column)?;
+        let turns = self.b.binary(BinaryKind::Mod, turns, length)?;
+        let (turns, period) = (self.b.cast(turns, DType::F64)?, self.b.cast(length, DType::F64)?);
+        let turns = self.b.div(turns, period)?;
+        let angle = self.b.binary_with(BinaryKind::Mul, turns, if dft.inverse { 2.0 * PI } else { -2.0 * PI })?;
+        let mut parts = [self.b.unary(UnaryKind::Cos, angle)?, self.b.unary(UnaryKind::Sin, angle)?];
+        if dft.inverse {
+            let scale = self.inverse_scale(row, length, dft.onesided)?;
+            parts = [self.b.mul(parts[0], scale)?, self.b.mul(parts[1], scale)?];
+        }
+        Ok((self.b.cast(parts[0], dtype)?, self.b.cast(parts[1], dtype)?))
+    }
+
+    /// What the rows of an inverse transform's matrices are multiplied with, f64 `[rows, 1]`.
+    fn inverse_scale(&mut self, row: ValueId, length: ValueId, onesided: bool) -> Result<ValueId> {
+        let mut scale = self.b.scalar(DType::F64, 1.0)?;
+        if onesided {
+            let (zero, twice) = (self.b.ints(&[0])?, self.b.binary_with(BinaryKind::Mul, row, 2.0)?);
+            let (above, below) =
+                (self.b.binary(BinaryKind::Greater, row, zero)?, self.b.binary(BinaryKind::Less, twice, length)?);
+            let paired = self.b.binary(BinaryKind::And, above, below)?;
+            let two = self.b.scalar(DType::F64, 2.0)?;
+            scale = self.b.select(paired, two, scale)?;
+        }
+        let period = self.b.cast(length, DType::F64)?;
+        self.b.div(scale, period)
     }
 }

@@ -28,7 +28,14 @@ fn slice(cx: &mut Cx<'_>, n: &Node) -> Result<Vec<ValueId>> {
     }
     let (starts, ends, steps) = (cx.input(n, 1)?, cx.input(n, 2)?, cx.optional(n, 4)?);
     let bounds = [Some(x), Some(starts), Some(ends), steps];
-    let Some(axes) = cx.optional(n, 3)? else { return cx.b.emit(Slice::default(), trim(&bounds)) };
+    let Some(axes) = cx.optional(n, 3)? else {
+        if cx.b.dims(starts).iter().all(|d| d.fixed().is_some()) {
+            return cx.b.emit(Slice::default(), trim(&bounds));
+        }
+        // The first ones, as many as there are starts.
+        let axes = cx.indices((starts, 0), 0)?;
+        return cx.slice_by(&bounds, axes);
+    };
     match cx.b.known_ints(axes) {
         Some(axes) if axes.is_empty() => Ok(vec![x]),
         Some(axes) => cx.b.emit(Slice { axes }, trim(&bounds)),

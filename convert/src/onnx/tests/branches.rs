@@ -81,8 +81,9 @@ fn outputs_of_different_ranks_are_refused() {
     assert!(e.contains("on one path"), "{e}");
 }
 
-/// y = 0 · x, 1 · x, .. one below the other, put together by a Loop of so many trips.
-fn stacked(trips: Option<i64>) -> ModelProto {
+/// y = f(0 · x, 1 · x, ..), f the last nodes, of the sequence `all` that a Loop makes of the sequence `none`. It makes as
+/// many trips as are given, or else as the largest element of x says; `grow` is how `after` follows from `before` and `z`.
+fn grown(trips: Option<i64>, none: NodeProto, grow: NodeProto, last: Vec<NodeProto>) -> ModelProto {
     let body = GraphProto {
         name: "body".into(),
         input: vec![untyped("i"), untyped("c"), untyped("before")],
@@ -90,24 +91,75 @@ fn stacked(trips: Option<i64>) -> ModelProto {
         node: vec![
             node("CastLike", &["i", "x"], &["factor"]),
             node("Mul", &["x", "factor"], &["z"]),
-            node("SequenceInsert", &["before", "z"], &["after"]),
+            grow,
             node("Identity", &["c"], &["more"]),
         ],
         ..Default::default()
     };
-    let number = match trips {
-        Some(trips) => node("Constant", &[], &["trips"]).with(ints("value_ints", &[trips])),
-        None => node("Cast", &["x"], &["trips"]).with(int("to", DataType::Int64 as i64)),
+    let mut nodes = match trips {
+        Some(trips) => vec![node("Constant", &[], &["trips"]).with(ints("value_ints", &[trips]))],
+        None => vec![
+            node("ReduceMax", &["x"], &["largest"]).with(int("keepdims", 0)),
+            node("Cast", &["largest"], &["trips"]).with(int("to", DataType::Int64 as i64)),
+        ],
     };
-    let nodes = vec![
-        number,
-        node("SequenceEmpty", &[], &["none"]),
-        node("Loop", &["trips", "", "none"], &["all"]).with(subgraph("body", body)),
-        node("ConcatFromSequence", &["all"], &["y"]).with(int("axis", 0)),
-    ];
+    nodes.push(none);
+    nodes.push(node("Loop", &["trips", "", "none"], &["all"]).with(subgraph("body", body)));
+    nodes.extend(last);
     let input = value("x", &[DimensionValue::Value(4), DimensionValue::Param("n".into())]);
     let (input, output) = (vec![input], vec![untyped("y")]);
     model(GraphProto { name: "g".into(), input, output, node: nodes, ..Default::default() })
+}
+
+/// The rows 0 · x, 1 · x, .. one below the other.
+fn stacked(trips: Option<i64>) -> ModelProto {
+    let last = node("ConcatFromSequence", &["all"], &["y"]).with(int("axis", 0));
+    grown(trips, node("SequenceEmpty", &[], &["none"]), append(), vec![last])
+}
+
+fn append() -> NodeProto {
+    node("SequenceInsert", &["before", "z"], &["after"])
+}
+
+#[test]
+fn sequences_grow_while_the_model_runs() {
+    let rows = |factors: &[f32]| factors.iter().flat_map(|f| (1..5).map(move |i| i as f32 * f)).collect::<Vec<f32>>();
+    assert_eq!(run(&stacked(None), 1).unwrap(), (vec![16, 1], rows(&[0.0, 1.0, 2.0, 3.0])));
+    let empty = || node("SequenceEmpty", &[], &["none"]);
+    let joined = |axis: i64, new: i64| {
+        let last = node("ConcatFromSequence", &["all"], &["y"]).with(int("axis", axis)).with(int("new_axis", new));
+        run(&grown(None, empty(), append(), vec![last]), 1).unwrap()
+    };
+    assert_eq!(joined(0, 1), (vec![4, 4, 1], rows(&[0.0, 1.0, 2.0, 3.0])));
+    assert_eq!(joined(-1, 1).0, [4, 1, 4]);
+    let columns: Vec<f32> = (1..5).flat_map(|i| (0..4).map(move |f| (i * f) as f32)).collect();
+    assert_eq!(joined(1, 0), (vec![4, 4], columns));
+    // Elements that were there before, one that is added behind, its length, and one of them.
+    let first = node("SequenceConstruct", &["x", "x"], &["none"]);
+    let last = vec![
+        node("SequenceInsert", &["all", "x"], &["longer"]),
+        node("SequenceLength", &["longer"], &["length"]),
+        node("Constant", &[], &["two"]).with(ints("value_ints", &[2])),
+        node("Sub", &["length", "two"], &["index"]),
+        node("SequenceAt", &["longer", "index"], &["y"]),
+    ];
+    assert_eq!(run(&grown(None, first, append(), last), 1).unwrap(), (vec![4, 1], rows(&[3.0])));
+}
+
+#[test]
+fn elements_are_picked_from_a_sequence_by_a_computed_position() {
+    let last = vec![
+        node("ReduceMin", &["x"], &["smallest"]).with(int("keepdims", 0)),
+        node("Cast", &["smallest"], &["index"]).with(int("to", DataType::Int64 as i64)),
+        node("SequenceAt", &["all", "index"], &["y"]),
+    ];
+    let model = grown(Some(3), node("SequenceEmpty", &[], &["none"]), append(), last);
+    assert_eq!(run(&model, 1).unwrap(), (vec![4, 1], vec![1.0, 2.0, 3.0, 4.0]));
+    // All rows of x, of which there are as many as its extent says.
+    let split = node("SplitToSequence", &["x"], &["rows"]).with(int("axis", 1)).with(int("keepdims", 0));
+    let last = vec![split, node("ConcatFromSequence", &["rows"], &["y"]).with(int("axis", 0))];
+    let model = grown(Some(1), node("SequenceEmpty", &[], &["none"]), append(), last);
+    assert_eq!(run(&model, 2).unwrap(), (vec![8], [1, 3, 5, 7, 2, 4, 6, 8].map(|i| i as f32).to_vec()));
 }
 
 #[test]
@@ -115,7 +167,10 @@ fn loops_that_carry_sequences_are_lowered_trip_by_trip() {
     assert_eq!(run(&stacked(Some(2)), 1).unwrap(), (vec![8, 1], vec![0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0]));
     assert_eq!(run(&stacked(Some(3)), 2).unwrap().0, [12, 2]);
     let refused = |model: &ModelProto| lower(&load(model).unwrap()).unwrap_err().to_string();
-    assert!(refused(&stacked(None)).contains("trips is not known"));
+    let shrink = node("SequenceErase", &["before"], &["after"]);
+    let last = node("ConcatFromSequence", &["all"], &["y"]).with(int("axis", 0));
+    let shrinking = grown(None, node("SequenceConstruct", &["x"], &["none"]), shrink, vec![last]);
+    assert!(refused(&shrinking).contains("whose length is not known"));
     assert!(refused(&stacked(Some(2000))).contains("more than 1024 trips"));
     assert!(refused(&stacked(Some(0))).contains("empty sequence"));
 }

@@ -48,9 +48,16 @@ fn every_name_is_defined_once() {
     assert_refused(&model(graph(&["x"], &["y"], twice)), &["'y' is defined twice", "(B)"]);
     assert_refused(&model(graph(&["x"], &["x"], vec![node("A", &[], &["x"])])), &["'x' is defined twice"]);
     assert_refused(&model(graph(&["x", "x"], &["x"], vec![])), &["'x' is defined twice"]);
-    assert_refused(&model(graph(&["x"], &["x", "x"], vec![])), &["output 'x' stands twice"]);
     assert_refused(&model(graph(&[""], &[], vec![])), &["no name"]);
     assert_refused(&model(graph(&["x"], &[""], vec![])), &["the output '' has no value"]);
+}
+
+#[test]
+fn a_value_may_be_several_outputs() {
+    let model = load_graph(graph(&["x"], &["x", "x", "x_2", "x"], vec![node("A", &["x"], &["x_2"])])).unwrap();
+    let names: Vec<&str> = model.graph.outputs.iter().map(|o| o.name.as_str()).collect();
+    assert_eq!(names, ["x", "x_3", "x_2", "x_4"]);
+    assert_eq!(model.graph.outputs[0].value, model.graph.outputs[3].value);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod branches;
 mod functions;
 mod graphs;
 mod hostile;
+mod lowered;
 mod tensors;
 
 use prost::Message;
