@@ -141,6 +141,9 @@ impl Descriptor {
 
     /// At most `most` of the descriptors that an attribute has, which are of that kind.
     pub fn parts(&self, name: Name, kind: Kind, most: usize) -> Result<Vec<Descriptor>> {
+        if most == 0 {
+            return Ok(vec![]);
+        }
         // The library writes into descriptors that exist.
         let parts = (0..most).map(|_| Descriptor::new(self.library, kind));
         let mut parts = parts.collect::<Result<Vec<_>>>()?;

@@ -29,7 +29,7 @@ pub struct Config {
 
 impl Config {
     /// What a heuristic has proposed.
-    fn proposed(descriptor: Descriptor) -> Result<Config> {
+    pub fn proposed(descriptor: Descriptor) -> Result<Config> {
         let mut engines = descriptor.parts(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1)?;
         let engine = engines.pop().ok_or_else(|| Error::internal("a configuration of no engine"))?;
         let kind = CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR;
@@ -77,7 +77,7 @@ impl Config {
 
     /// Whether the engine gives the same bits each time, and computes as precisely as is asked for.
     pub fn is_allowed(&self, convolution: &Convolution) -> bool {
-        self.notes.iter().all(|&note| allows(convolution.dtype, convolution.tf32, note))
+        allows(convolution.dtype, convolution.tf32, &self.notes)
     }
 
     /// A plan for it, and the bytes of workspace that it needs.
@@ -93,14 +93,13 @@ impl Config {
 }
 
 /// What a heuristic proposes for a graph, best first.
-pub fn proposals(library: &'static Library, graph: &Graph, heuristic: Heuristic) -> Result<Vec<Config>> {
+pub fn proposals(library: &'static Library, graph: &Graph, heuristic: Heuristic) -> Result<Vec<Descriptor>> {
     let heuristic = Descriptor::new(library, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
         .with_part(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &graph.descriptor)?
         .with(CUDNN_ATTR_ENGINEHEUR_MODE, heuristic)?
         .finalize("looking for engines")?;
     let most = heuristic.count(CUDNN_ATTR_ENGINEHEUR_RESULTS)?.min(PROPOSALS);
-    let found = heuristic.parts(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, most)?;
-    found.into_iter().map(Config::proposed).collect()
+    heuristic.parts(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, most)
 }
 
 fn notes(engine: &Descriptor) -> Result<Vec<Note>> {
@@ -110,20 +109,19 @@ fn notes(engine: &Descriptor) -> Result<Vec<Note>> {
     Ok(notes)
 }
 
-/// Whether an engine with this note may be used: its sums are f32 in an order that is always the same, and factors are of their
-/// own type, or TF32 where that is allowed. Winograd's algorithm in f32 rounds little more than the definition if its tiles are
-/// small; what it does in smaller floats is not told. What a note of a newer library means is not known.
-fn allows(dtype: DType, tf32: bool, Note(note): Note) -> bool {
+/// Whether an engine with these notes may be used: its sums are f32 in an order that is always the same, and factors are of their
+/// own type, or TF32 where that is allowed. Winograd's algorithm rounds little more than the definition in f32 with the smallest
+/// tiles; how much it rounds otherwise is not told. What a note of a newer library means is not known.
+fn allows(dtype: DType, tf32: bool, notes: &[Note]) -> bool {
     const TENSOR_CORE: u32 = Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE as u32;
     const WINOGRAD: u32 = Numerical::CUDNN_NUMERICAL_NOTE_WINOGRAD as u32;
-    const TILES_4: u32 = Numerical::CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_4x4 as u32;
-    const TILES_6: u32 = Numerical::CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6 as u32;
+    const SMALL_TILES: u32 = Numerical::CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_4x4 as u32;
     const STRICT_NAN: u32 = 9;
-    match note {
+    notes.iter().all(|&Note(note)| match note {
         TENSOR_CORE => dtype != DType::F32 || tf32,
-        WINOGRAD | TILES_4 | TILES_6 => dtype == DType::F32,
-        note => note == STRICT_NAN,
-    }
+        WINOGRAD => dtype == DType::F32 && notes.contains(&Note(SMALL_TILES)),
+        note => note == SMALL_TILES || note == STRICT_NAN,
+    })
 }
 
 #[cfg(test)]
@@ -132,10 +130,13 @@ mod tests {
 
     #[test]
     fn engines_are_deterministic_and_as_precise_as_is_asked_for() {
-        let allowed = |dtype, tf32| (0..12).filter(|&note| allows(dtype, tf32, Note(note))).collect::<Vec<_>>();
-        assert_eq!(allowed(DType::F32, false), [5, 6, 7, 9]);
-        assert_eq!(allowed(DType::F32, true), [0, 5, 6, 7, 9]);
-        assert_eq!(allowed(DType::F16, false), [0, 9]);
-        assert_eq!(allowed(DType::BF16, true), [0, 9]);
+        let allowed =
+            |dtype, tf32| (0..12).filter(|&note| allows(dtype, tf32, &[Note(9), Note(note)])).collect::<Vec<_>>();
+        assert_eq!(allowed(DType::F32, false), [6, 9]);
+        assert_eq!(allowed(DType::F32, true), [0, 6, 9]);
+        assert_eq!(allowed(DType::F16, false), [0, 6, 9]);
+        let small = [Note(5), Note(6)];
+        assert!(allows(DType::F32, false, &small) && !allows(DType::BF16, false, &small));
+        assert!(!allows(DType::F32, false, &[Note(5), Note(7)]) && allows(DType::F32, false, &[]));
     }
 }

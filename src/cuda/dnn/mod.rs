@@ -28,7 +28,7 @@ use library::{Library, library};
 use plan::{Convolver, Plan};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 const NAME: &str = "cuDNN";
 
@@ -41,13 +41,13 @@ const HEURISTICS: [(Heuristic, usize); 3] =
 const MAX_WORKSPACE: usize = 64 << 20;
 
 /// Most convolutions of which is kept why they were refused.
-const REFUSALS: usize = 100;
+const REFUSALS: usize = 500;
 
 /// cuDNN for one device.
 pub struct Dnn {
     library: &'static Library,
-    /// Used by one thread at a time, as it has a stream.
-    handle: Mutex<Handle>,
+    /// Made when it is first needed. Used by one thread at a time, as it has a stream.
+    handle: Mutex<Option<Handle>>,
     /// What its choices depend on: the device and the version of the library.
     place: String,
     /// Those that are in use, by convolution: the same one elsewhere shares it.
@@ -56,24 +56,41 @@ pub struct Dnn {
     refusals: Mutex<Vec<(String, String)>>,
 }
 
-struct Handle(cudnnHandle_t);
+struct Handle {
+    library: &'static Library,
+    handle: cudnnHandle_t,
+}
 
 // SAFETY: handles of cuDNN may be used from any thread, by one at a time.
 unsafe impl Send for Handle {}
 
-impl Dnn {
-    /// The library with a handle in the device's context.
-    pub(super) fn new(driver: &Driver, device: &Device) -> Result<Dnn, LibraryUnavailable> {
-        let library = library(driver)?;
-        let failed = |e: Error| LibraryUnavailable::Failed { library: NAME, reason: e.to_string() };
-        let _entered = device.enter().map_err(failed)?;
+impl Handle {
+    /// A handle in the context that is current.
+    fn new(library: &'static Library) -> Result<Handle> {
         let mut handle = std::ptr::null_mut();
-        // SAFETY: the device's context is current; `handle` is written if the call succeeds.
+        // SAFETY: `handle` is written if the call succeeds.
         let code = unsafe { (library.functions.cudnnCreate)(&mut handle) };
-        library.check(code, "cudnnCreate").map_err(failed)?;
+        library.check(code, "cudnnCreate")?;
+        Ok(Handle { library, handle })
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: created by us, and not used again; the device has made its context current.
+        unsafe { (self.library.functions.cudnnDestroy)(self.handle) };
+    }
+}
+
+impl Dnn {
+    /// The library, for this device.
+    pub(super) fn new(driver: &Driver, device: &Device) -> Result<Dnn, LibraryUnavailable> {
+        // Some of its engines call cuBLASLt, which they look for by name where the system does: it is loaded then.
+        let _ = device.blas();
+        let library = library(driver)?;
         let place = place(device, NAME, library.version);
-        let handle = Mutex::new(Handle(handle));
-        Ok(Dnn { library, handle, place, plans: Mutex::default(), refusals: Mutex::default() })
+        let (handle, plans, refusals) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Dnn { library, handle, place, plans, refusals })
     }
 
     /// The version of the library, as it counts: 91002 is 9.10.2.
@@ -93,8 +110,14 @@ impl Dnn {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Handle> {
-        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does something with the handle, while no other thread does. The device's context is current.
+    fn with_handle<R>(&self, body: impl FnOnce(cudnnHandle_t) -> Result<R>) -> Result<R> {
+        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = match &mut *handle {
+            Some(handle) => handle,
+            none => none.insert(Handle::new(self.library)?),
+        };
+        body(handle.handle)
     }
 
     /// Puts the work of a plan into the stream. The device's context is current; the numbers are all that its graph refers to, and
@@ -111,21 +134,15 @@ impl Dnn {
             .with_all(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, addresses)?
             .with(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, workspace)?
             .finalize("describing the operands")?;
-        let handle = self.lock();
-        // SAFETY: a live handle, and a stream of its context.
-        let code = unsafe { (self.library.functions.cudnnSetStream)(handle.0, stream.handle.cast()) };
-        self.library.check(code, "cudnnSetStream")?;
         let (plan, operands) = (plan.descriptor().handle(), operands.handle());
-        // SAFETY: live descriptors; the plan gives each operand memory of its shape's size, and the workspace that it asked for.
-        let code = unsafe { (self.library.functions.cudnnBackendExecute)(handle.0, plan, operands) };
-        self.library.check(code, "cudnnBackendExecute")
-    }
-}
-
-impl Drop for Dnn {
-    fn drop(&mut self) {
-        // SAFETY: created by us, and not used again; the device has made its context current.
-        unsafe { (self.library.functions.cudnnDestroy)(self.lock().0) };
+        self.with_handle(|handle| {
+            // SAFETY: a live handle, and a stream of its context.
+            let code = unsafe { (self.library.functions.cudnnSetStream)(handle, stream.handle.cast()) };
+            self.library.check(code, "cudnnSetStream")?;
+            // SAFETY: live descriptors; the plan gives each operand memory of its shape's size, and the workspace asked for.
+            let code = unsafe { (self.library.functions.cudnnBackendExecute)(handle, plan, operands) };
+            self.library.check(code, "cudnnBackendExecute")
+        })
     }
 }
 
@@ -185,42 +202,58 @@ impl Engines<'_> {
     /// What the heuristics propose for the whole convolution or its sums; an error if that is nothing.
     fn proposed(&self, whole: bool) -> Result<Vec<Candidate>> {
         let _entered = self.device.enter()?;
-        let handle = self.dnn.lock();
-        let graph = Arc::new(self.convolution.graph(self.dnn.library, handle.0, whole)?);
-        let mut candidates: Vec<Candidate> = vec![];
-        let mut reason = Error::unsupported("cuDNN has no engine for it");
-        for (heuristic, most) in HEURISTICS {
-            // A heuristic that is not there for this graph is no reason not to ask the next.
-            let configs = proposals(self.dnn.library, &graph, heuristic).unwrap_or_else(|e| {
-                reason = e;
-                vec![]
-            });
-            for config in configs {
-                if candidates.len() >= most {
-                    break;
-                }
-                let choice = Choice::Engine(config.engine(whole));
-                if candidates.iter().all(|(known, _)| *known != choice) {
-                    match self.kernel(&handle, &graph, config, whole) {
-                        Ok(kernel) => candidates.push((choice, kernel)),
+        self.dnn.with_handle(|handle| {
+            let graph = Arc::new(self.convolution.graph(self.dnn.library, handle, whole)?);
+            let mut candidates: Vec<Candidate> = vec![];
+            let mut reason = Error::unsupported("cuDNN has no engine for it");
+            for (heuristic, most) in HEURISTICS {
+                // A heuristic that is not there for this graph is no reason not to ask the next.
+                let configs = proposals(self.dnn.library, &graph, heuristic);
+                for config in configs.map_err(|e| reason = e).unwrap_or_default() {
+                    if candidates.len() >= most {
+                        break;
+                    }
+                    match self.candidate(handle, &graph, config, whole) {
+                        Ok((choice, _)) if candidates.iter().any(|(known, _)| *known == choice) => (),
+                        Ok(candidate) => candidates.push(candidate),
                         Err(e) => reason = e,
                     }
                 }
             }
-        }
-        if candidates.is_empty() { Err(reason) } else { Ok(candidates) }
+            if candidates.is_empty() { Err(reason) } else { Ok(candidates) }
+        })
+    }
+
+    /// What a heuristic proposes, as a kernel.
+    fn candidate(
+        &self,
+        handle: cudnnHandle_t,
+        graph: &Arc<Graph>,
+        config: Descriptor,
+        whole: bool,
+    ) -> Result<Candidate> {
+        let config = Config::proposed(config)?;
+        let choice = Choice::Engine(config.engine(whole));
+        Ok((choice, self.kernel(handle, graph, config, whole)?))
     }
 
     /// The kernel of this engine.
     fn prepared(&self, engine: &Engine) -> Result<Box<dyn Kernel>> {
         let _entered = self.device.enter()?;
-        let handle = self.dnn.lock();
-        let graph = Arc::new(self.convolution.graph(self.dnn.library, handle.0, engine.whole)?);
-        let config = Config::of(self.dnn.library, &graph, engine)?;
-        self.kernel(&handle, &graph, config, engine.whole)
+        self.dnn.with_handle(|handle| {
+            let graph = Arc::new(self.convolution.graph(self.dnn.library, handle, engine.whole)?);
+            let config = Config::of(self.dnn.library, &graph, engine)?;
+            self.kernel(handle, &graph, config, engine.whole)
+        })
     }
 
-    fn kernel(&self, handle: &Handle, graph: &Arc<Graph>, config: Config, whole: bool) -> Result<Box<dyn Kernel>> {
+    fn kernel(
+        &self,
+        handle: cudnnHandle_t,
+        graph: &Arc<Graph>,
+        config: Config,
+        whole: bool,
+    ) -> Result<Box<dyn Kernel>> {
         if !config.is_allowed(&self.convolution) {
             return Err(Error::unsupported("cuDNN's engines for it round more, or are not deterministic"));
         }
@@ -230,7 +263,7 @@ impl Engines<'_> {
         let plan = match plans.get(&key).and_then(Weak::upgrade) {
             Some(plan) => plan,
             None => {
-                let made = config.plan(self.dnn.library, handle.0)?;
+                let made = config.plan(self.dnn.library, handle)?;
                 if made.1 > MAX_WORKSPACE {
                     return Err(Error::unsupported(format!("cuDNN's engine needs {} bytes of workspace", made.1)));
                 }

@@ -1,5 +1,5 @@
-// Descriptors of cuDNN's graphs as the documentation has them: what kinds there are, which attributes each has, of which type and
-// how many elements, and which of them must be there before it is finalised.
+// Descriptors of cuDNN's graphs as the documentation has them: what kinds there are, which attributes each has, of which type
+// and how many elements, and which of them must be there before it is finalised.
 #pragma once
 
 #include <array>

@@ -1,8 +1,8 @@
-// A stand-in for cuDNN beside that for the driver: the functions that the library calls. Graphs of a convolution and what follows it
-// are computed plainly on the host, when the driver's stand-in comes to them.
+// A stand-in for cuDNN beside that for the driver: the functions that the library calls. Graphs of a convolution and what follows
+// it are computed plainly on the host, when the driver's stand-in comes to them.
 //
-// It refuses what the documentation forbids: attributes that are unknown, of another type or number, or set too late, parts that
-// are not complete or no longer there, operands that are missing, doubled or not aligned.
+// It refuses what the documentation forbids: attributes that are unknown, of another type or number, or set too late, parts
+// that are not complete or no longer there, operands that are missing, doubled or not aligned.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -229,7 +229,8 @@ void execute(Handle *handle, const Descriptor &plan, const Descriptor &pack) {
     need(scratch, "an engine needs a workspace", NULL_POINTER);
     need((uintptr_t)scratch % 16 == 0, "a workspace is not aligned", MISALIGNED_POINTER);
     // All of it may be written.
-    need(cuMemsetD8Async((CUdeviceptr)scratch, 0xff, bytes, handle->stream) == CUDA_SUCCESS, "the driver fails", EXECUTION_FAILED);
+    CUresult filled = cuMemsetD8Async((CUdeviceptr)scratch, 0xff, bytes, handle->stream);
+    need(filled == CUDA_SUCCESS, "the driver fails", EXECUTION_FAILED);
   }
   // It stays: captured work comes to it again and again.
   auto run = [](void *work) { ((Work *)work)->run(); };
@@ -303,8 +304,8 @@ CUDA_API int cudnnBackendSetAttribute(Descriptor *descriptor, int name, int type
     Descriptor &target = find(descriptor);
     need(!target.finalized, "a descriptor that is finalised does not change");
     const Rule &rule = rule_of(target, name, type);
-    need(elements && count >= std::max<int64_t>(1, rule.least) && count <= rule.most, "an attribute has another number of elements",
-         OUT_OF_BOUND);
+    bool fits = count >= std::max<int64_t>(1, rule.least) && count <= rule.most;
+    need(elements && fits, "an attribute has another number of elements", OUT_OF_BOUND);
     auto *bytes = (const uint8_t *)elements;
     target.values[name].assign(bytes, bytes + count * size_of(rule.type));
     if (rule.type == DESCRIPTOR)

@@ -14,7 +14,17 @@ namespace {
 enum { DATA_FLOAT = 0, DATA_HALF = 2, DATA_BFLOAT16 = 9 };
 
 /// cudnnPointwiseMode_t
-enum { ADD = 0, IDENTITY = 21, RELU = 100, TANH = 101, SIGMOID = 102, ELU = 103, GELU = 104, SOFTPLUS = 105, SWISH = 106, GELU_TANH = 107 };
+enum {
+  ADD = 0,
+  RELU = 100,
+  TANH = 101,
+  SIGMOID = 102,
+  ELU = 103,
+  GELU = 104,
+  SOFTPLUS = 105,
+  SWISH = 106,
+  GELU_TANH = 107,
+};
 
 enum { CROSS_CORRELATION = 1 };
 
@@ -51,7 +61,8 @@ void check_window(const Descriptor &window) {
     auto numbers = window.numbers(name);
     int64_t least = name == CONV_DILATIONS || name == CONV_STRIDES ? 1 : 0;
     need(numbers.size() == spatial, "one number for each dimension in space", SHAPE_MISMATCH);
-    need(std::all_of(numbers.begin(), numbers.end(), [&](int64_t n) { return n >= least; }), "a window moves on", OUT_OF_BOUND);
+    for (int64_t n : numbers)
+      need(n >= least, "a window moves on", OUT_OF_BOUND);
   }
 }
 
@@ -171,7 +182,7 @@ Work work_of(const Descriptor &graph) {
   size_t tensors = 3;
   for (size_t i = 1; i < operations.size(); ++i) {
     need(operations[i]->kind == OPERATION_POINTWISE, "functions follow here", NOT_SUPPORTED_PATTERN);
-    need(result.is_virtual && result.type == floats::F32, "results between operations are virtual and f32", NOT_SUPPORTED_PATTERN);
+    need(result.is_virtual && result.type == floats::F32, "what lies between is virtual and f32", NOT_SUPPORTED_PATTERN);
     need(tensor_of(operations[i]->part(OP_X)).id == result.id, "each operation takes the result before", NOT_SUPPORTED_PATTERN);
     work.steps.push_back(step_of(*operations[i]));
     need(work.steps.back().mode != SOFTPLUS, "no engine fuses this", NOT_SUPPORTED_PATTERN);
@@ -236,7 +247,10 @@ void Work::run() const {
           for (o[4] = 0; o[4] < y.dims[4]; ++o[4]) {
             float value = sum_at();
             for (const Step &step : steps)
-              value = step.binary ? value + floats::load(step.operand.at, step.operand.type, offset(step.operand)) : applied(step, value);
+              if (step.binary)
+                value += floats::load(step.operand.at, step.operand.type, offset(step.operand));
+              else
+                value = applied(step, value);
             floats::store(y.at, y.type, offset(y), value);
           }
 }
