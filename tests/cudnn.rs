@@ -148,9 +148,10 @@ fn what_is_not_there_or_fails_is_done_without() {
 #[test]
 #[ignore = "run by what_is_not_there_or_fails_is_done_without"]
 fn convolutions_run_without_engines() {
+    // What a device knows goes with it.
+    let device = gpu().unwrap();
     check(Precision::F32, 1e-5);
     check(Precision::F16, 4e-3);
-    let device = gpu().unwrap();
     let reason = match device.dnn() {
         Ok(dnn) => {
             let refusals = dnn.refusals();
