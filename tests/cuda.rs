@@ -1,85 +1,39 @@
 //! Sessions on a GPU. Where there is none these tests do nothing, unless `INFER_TEST_DEVICE=cuda` says that there is; the stand-in
 //! for the driver (`cargo xtask standin`) counts as one.
 
+mod gpu;
+
+use gpu::{Build, WIDTH, child, difference, gpu, input, is_standin, numbers, run, session};
 use infer::cuda::{Device, Memory, Stream};
 use infer::error::Status;
 use infer::exec::{Control, Profile, RawStream};
-use infer::graph::{Constant, Program, ValueId};
+use infer::graph::ValueId;
 use infer::ops::softmax::SoftmaxKind;
-use infer::ops::{Cast, Concat, MatMul, NonZero, Op, Softmax, Tensor, TensorInfo, Where};
+use infer::ops::{Cast, Concat, MatMul, NonZero, Softmax, TensorInfo, Where};
 use infer::session::{Context, DeviceData, DeviceId, Input, Model, Output, Precision, Session, SessionOptions};
-use infer::tensor::{DType, Dim, Dims, Shape, TensorType};
-use std::process::Command;
+use infer::tensor::{DType, Dims};
 use std::sync::Arc;
 
-const WIDTH: usize = 24;
-
-/// The first GPU, which is there until the process ends: tests that count what it holds run in processes of their own.
-fn gpu() -> Option<Arc<Device>> {
-    match Device::open(0) {
-        Ok(device) => Some(device),
-        Err(e) if std::env::var_os("INFER_TEST_DEVICE").is_some_and(|v| v == "cuda") => panic!("{e}"),
-        Err(_) => None,
-    }
-}
-
-struct Build(Program);
-
-impl Build {
-    /// A program with an input `x[batch, WIDTH]`.
-    fn new() -> (Build, ValueId) {
-        let mut p = Program { producer: "test".into(), ..Program::default() };
-        p.add_graph("main");
-        let mut b = Build(p);
-        let x = b.input("x", DType::F32);
-        (b, x)
-    }
-
-    fn input(&mut self, name: &str, dtype: DType) -> ValueId {
-        let dims = [Dim::sym(self.0.sym("batch")), Dim::from(WIDTH)];
-        self.0.add_input(infer::graph::GraphId(0), name, TensorType::new(dtype, Shape::new(dims).unwrap()))
-    }
-
-    fn op(&mut self, name: &str, op: impl Into<Op>, inputs: &[ValueId]) -> ValueId {
-        let inputs: Vec<Option<ValueId>> = inputs.iter().map(|&v| Some(v)).collect();
-        self.0.add_op(infer::graph::GraphId(0), name, op, &inputs).unwrap()[0]
-    }
-
-    fn constant(&mut self, dims: &[usize], numbers: &[f32]) -> ValueId {
-        let tensor = Tensor::new(dims, numbers).unwrap();
-        let constant = Constant::new(tensor.info, infer::tensor::Layout::RowMajor, tensor.data).unwrap();
-        self.0.graphs[0].add_constant("", constant)
-    }
-
-    fn layer(&mut self, name: &str, x: ValueId) -> ValueId {
-        let numbers: Vec<f32> = (0..WIDTH * WIDTH).map(|i| (i * 37 % 101) as f32 / 100.0 - 0.4).collect();
-        let weights = self.constant(&[WIDTH, WIDTH], &numbers);
-        let product = self.op(name, MatMul::default(), &[x, weights]);
-        self.op(&format!("{name}.softmax"), Softmax { kind: SoftmaxKind::Softmax, axis: -1 }, &[product])
-    }
-
-    fn model(mut self, outputs: &[ValueId]) -> Arc<Model> {
-        for (i, &id) in outputs.iter().enumerate() {
-            self.0.add_output(&format!("y{i}"), id);
-        }
-        self.0.verify().unwrap();
-        Model::from_program(self.0)
-    }
+fn layer(b: &mut Build, name: &str, x: ValueId) -> ValueId {
+    let numbers: Vec<f32> = (0..WIDTH * WIDTH).map(|i| (i * 37 % 101) as f32 / 100.0 - 0.4).collect();
+    let weights = b.constant(&[WIDTH, WIDTH], &numbers);
+    let product = b.op(name, MatMul::default(), &[x, weights]);
+    b.op(&format!("{name}.softmax"), Softmax { kind: SoftmaxKind::Softmax, axis: -1 }, &[product])
 }
 
 fn layers() -> Arc<Model> {
     let (mut b, x) = Build::new();
-    let first = b.layer("first", x);
-    let second = b.layer("second", first);
+    let first = layer(&mut b, "first", x);
+    let second = layer(&mut b, "second", first);
     b.model(&[second, first])
 }
 
 /// Its nodes run on the GPU, the processor, the GPU, and what follows depends on data.
 fn mixed() -> Arc<Model> {
     let (mut b, x) = Build::new();
-    let first = b.layer("first", x);
+    let first = layer(&mut b, "first", x);
     let where_ = b.op("where", NonZero {}, &[first]);
-    let second = b.layer("second", first);
+    let second = layer(&mut b, "second", first);
     b.model(&[second, where_])
 }
 
@@ -88,7 +42,7 @@ fn grown() -> Arc<Model> {
     let (mut b, x) = Build::new();
     let row = b.constant(&[1, WIDTH], &[0.5; WIDTH]);
     let joined = b.op("joined", Concat::along(0), &[x, row]);
-    let last = b.layer("last", joined);
+    let last = layer(&mut b, "last", joined);
     b.model(&[last])
 }
 
@@ -101,34 +55,6 @@ fn masked(host_needs_mask: bool) -> Arc<Model> {
     let kept = b.op("kept", Where, &[mask, x, zero]);
     let where_ = host_needs_mask.then(|| b.op("where", NonZero {}, &[mask]));
     b.model(&[Some(kept), where_].into_iter().flatten().collect::<Vec<_>>())
-}
-
-fn session(model: &Arc<Model>, device: DeviceId, precision: Precision) -> Arc<Session> {
-    let options = SessionOptions { device, precision, threads: 2, ..Default::default() };
-    Session::new(model, &options).unwrap()
-}
-
-fn numbers(batch: usize, seed: usize) -> Vec<u8> {
-    let number = |i: usize| ((i + seed) * 29 % 83) as f32 / 40.0 - 1.0;
-    (0..batch * WIDTH).flat_map(|i| number(i).to_le_bytes()).collect()
-}
-
-fn input(batch: usize, data: &[u8]) -> Input<'_> {
-    Input { dtype: DType::F32, dims: Dims::new(&[batch, WIDTH]), data, ..Input::default() }
-}
-
-fn run(context: &mut Context, batch: usize, seed: usize) -> Vec<Vec<u8>> {
-    let data = numbers(batch, seed);
-    let mut outputs: Vec<Output<'_>> = context.session().model().outputs().iter().map(|_| Output::default()).collect();
-    context.run(&[input(batch, &data)], &mut outputs, Control::default()).unwrap();
-    outputs.into_iter().map(|o| o.owned.unwrap().to_vec()).collect()
-}
-
-/// Largest difference of floats.
-fn difference(a: &[u8], b: &[u8]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let floats = |bytes: &[u8]| bytes.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect::<Vec<_>>();
-    floats(a).iter().zip(floats(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 #[test]
@@ -297,18 +223,6 @@ fn a_profile_tells_what_each_step_takes() {
     assert_eq!(places, ["to cuda", "cuda", "cuda", "cuda", "cuda", "from cuda", "from cuda"]);
 }
 
-/// Runs an ignored test of this file in a process of its own, with these variables.
-fn child(test: &str, variables: &[(&str, &str)]) {
-    if gpu().is_none() {
-        return;
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored", "--nocapture"]).envs(variables.iter().copied());
-    let output = command.output().unwrap();
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).join("\n");
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-}
-
 #[test]
 fn nothing_is_left_of_sessions_that_are_gone() {
     child("nothing_is_left", &[]);
@@ -329,11 +243,6 @@ fn nothing_is_left() {
         assert!(used() > 0);
     }
     assert_eq!(used(), 0);
-}
-
-/// Only the stand-in fails when it is told to.
-fn is_standin() -> bool {
-    gpu().is_some_and(|device| device.info().name == "Stand-in")
 }
 
 #[test]

@@ -77,6 +77,7 @@ class Checks:
         self.stage, self.results, self.lock = "", {"stages": {}}, threading.Lock()
         self.log = open(self.out / "log.txt", "w", encoding="utf-8", errors="replace")
         self.environment = {**os.environ, "INFER_TEST_DEVICE": "cuda", "CUDA_CACHE_PATH": str(self.work / "cache")}
+        self.environment.setdefault("INFER_CUDA_LIBRARIES", os.pathsep.join(wheels()))
         self.exports = {}
 
     def run(self, stages):
@@ -295,6 +296,12 @@ class Checks:
         for name in self.exported(self.timed):
             for batch in self.batches.split(",")[::2]:
                 self.python(f"{name} compiled", "speed.py", "peers", name, self.work, batch, "compile", seconds=150)
+
+
+def wheels():
+    """Folders of NVIDIA's libraries that came with PyTorch."""
+    parents = (pathlib.Path(path) / "nvidia" for path in sys.path)
+    return sorted({str(folder) for parent in parents for folder in parent.glob("*/lib")})
 
 
 def machine():

@@ -95,6 +95,8 @@ def probe(arguments):
     info = describe()
     capability, memory = info.capability / 1000, info.memory / 2**30
     say(True, "device", name=info.name.decode(), capability=capability, units=info.units, memory_gib=round(memory, 1))
+    libraries = [f"{row['name']} {row['version']}" if row["version"] else row["reason"] for row in inspect(path)["libraries"]]
+    say(True, "libraries", summary=", ".join(libraries))
     images = np.random.default_rng(0).random((3, 1, 8, 8), np.float32)
     begun = time.perf_counter()
     session = infer.Session(path, device="cuda")
@@ -148,14 +150,22 @@ def model(arguments):
             say(False, what, error=str(failure), node=getattr(failure, "node", ""))
 
 
+def inspect(path, *options):
+    """What the command tells of a model on the GPU."""
+    command = [infer._library.find_command(), "inspect", path, "--device", "cuda", "--json", *options]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
 def steps(path, precision, arrays):
-    """How many steps there are, and those of the processor by operator."""
-    command = [infer._library.find_command(), "inspect", path, "--device", "cuda", "--precision", precision, "--json"]
+    """How many steps there are, those of the processor by operator, and what NVIDIA's libraries refuse."""
+    options = ["--precision", precision]
     for index in range(sum(name.startswith("in") for name in arrays.files)):
-        command += ["--shape", f"in{index}=" + "x".join(map(str, arrays[f"in{index}"].shape))]
-    report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        options += ["--shape", f"in{index}=" + "x".join(map(str, arrays[f"in{index}"].shape))]
+    report = inspect(path, *options)
     on_cpu = [step["operator"] for step in report["steps"] if step["place"] == "cpu"]
-    return {"steps": len(report["steps"]), "on_cpu": len(on_cpu), "cpu_operators": sorted(set(on_cpu))}
+    facts = {"steps": len(report["steps"]), "on_cpu": len(on_cpu), "cpu_operators": sorted(set(on_cpu))}
+    refused = [row for library in report["libraries"] for row in library["refused"]]
+    return facts | ({"refused": len(refused), "refusals": refused[:4]} if refused else {})
 
 
 def resident_bytes():

@@ -1,6 +1,6 @@
 //! `--device` and `--precision`: where a model runs.
 
-use infer::session::{DeviceId, Precision, SessionOptions};
+use infer::session::{DeviceId, LibraryFacts, Precision, SessionOptions};
 
 /// Where the model runs.
 #[derive(clap::Args)]
@@ -17,6 +17,11 @@ impl DeviceArguments {
     /// Settings of a session that runs there, with so many threads on the processor.
     pub fn options(&self, threads: usize) -> SessionOptions {
         SessionOptions { device: self.device, precision: self.precision, threads, ..SessionOptions::default() }
+    }
+
+    /// The libraries that may take part there.
+    pub fn libraries(&self) -> Vec<LibraryFacts> {
+        self.device.libraries()
     }
 
     /// Whether it is not the processor.

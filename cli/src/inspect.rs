@@ -8,7 +8,7 @@ use infer::error::Result;
 use infer::graph::Program;
 use infer::model::{self, Header, MAJOR, Mode};
 use infer::ops::TensorInfo;
-use infer::session::{Model, OpenOptions, PlacedStep, Port, PortDim, Session};
+use infer::session::{LibraryFacts, Model, OpenOptions, PlacedStep, Port, PortDim, Session};
 use serde_json::{Value, json};
 
 use crate::device::DeviceArguments;
@@ -49,6 +49,8 @@ struct Report {
     memory: Result<(Vec<TensorInfo>, usize, usize)>,
     /// The steps of a run on a device other than the processor.
     placement: Option<Vec<PlacedStep>>,
+    /// The libraries that take part in it.
+    libraries: Vec<LibraryFacts>,
 }
 
 /// Runs the command.
@@ -80,7 +82,8 @@ fn report(arguments: &Arguments) -> Result<Report> {
         Ok((inputs, ..)) if arguments.device.is_device() => Some(session.placement(inputs)?),
         _ => None,
     };
-    Ok(Report { path, header, model, operators, parameters, memory, placement })
+    let libraries = if placement.is_some() { arguments.device.libraries() } else { vec![] };
+    Ok(Report { path, header, model, operators, parameters, memory, placement, libraries })
 }
 
 fn operators(program: &Program) -> Vec<(&'static str, usize)> {
@@ -141,6 +144,9 @@ impl Report {
         let total: usize = self.operators.iter().map(|(_, count)| count).sum();
         let each: Vec<_> = self.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
         line("operations", &format!("{total}: {}", each.join(", ")));
+        for library in &self.libraries {
+            line("library", &library_text(library));
+        }
         if let Some(steps) = &self.placement {
             line("steps", &placement_summary(steps));
             for (number, step) in steps.iter().enumerate() {
@@ -178,6 +184,7 @@ impl Report {
             "metadata": self.model.metadata().iter().map(|(k, v)| (k.clone(), json!(v))).collect::<serde_json::Map<_, _>>(),
             "parameters": {"count": self.parameters.0, "bytes": self.parameters.1},
             "memory": memory,
+            "libraries": self.libraries.iter().map(library_json).collect::<Vec<_>>(),
             "steps": self.placement.as_ref().map(|steps| steps.iter().map(step_json).collect::<Vec<_>>()),
             "operations": self.operators.iter().map(|(name, n)| ((*name).to_owned(), json!(n))).collect::<serde_json::Map<_, _>>(),
         })
@@ -189,6 +196,24 @@ fn placement_summary(steps: &[PlacedStep]) -> String {
     let count = |place: &str| steps.iter().filter(|step| step.place == place).count();
     let each = ["cuda", "cpu", "to cuda", "from cuda"].map(|place| format!("{} {place}", count(place)));
     format!("{} until the shapes of what follows depend on data: {}", steps.len(), each.join(", "))
+}
+
+/// A library's version or why it is not used, and what is left to other kernels.
+fn library_text(library: &LibraryFacts) -> String {
+    let mut text = match &library.version {
+        Ok(version) => format!("{} {version}", library.name),
+        Err(reason) => reason.clone(),
+    };
+    for (what, why) in &library.refused {
+        let _ = write!(text, "\n{:<12}   does not do {what}: {why}", "");
+    }
+    text
+}
+
+fn library_json(library: &LibraryFacts) -> Value {
+    let refused: Vec<_> = library.refused.iter().map(|(what, why)| json!({"what": what, "why": why})).collect();
+    let (version, reason) = (library.version.as_ref().ok(), library.version.as_ref().err());
+    json!({"name": library.name, "version": version, "reason": reason, "refused": refused})
 }
 
 fn step_json(step: &PlacedStep) -> Value {

@@ -1,10 +1,11 @@
 //! A GPU: its context, its modules, its pool of memory.
 
-use super::blas::{Blas, BlasUnavailable};
+use super::blas::Blas;
+use super::dnn::Dnn;
 use super::driver::{Driver, driver};
 use super::memory::Pool;
 use super::module::{self, Loaded};
-use super::{LEAST_CAPABILITY, Unavailable};
+use super::{LEAST_CAPABILITY, LibraryUnavailable, Unavailable};
 use crate::error::{Error, Result, Status};
 use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute as Attribute, CUstreamCaptureMode, CUuuid};
 use std::fmt;
@@ -17,7 +18,9 @@ pub struct Device {
     pub(super) pool: Pool,
     pub(super) modules: Mutex<Vec<Loaded>>,
     /// For products of matrices, once one has been prepared.
-    blas: OnceLock<Result<Blas, BlasUnavailable>>,
+    blas: OnceLock<Result<Blas, LibraryUnavailable>>,
+    /// For convolutions, once one has been prepared.
+    dnn: OnceLock<Result<Dnn, LibraryUnavailable>>,
     /// The first error after which the context cannot be used.
     lost: OnceLock<Error>,
     /// Released last, as the others are in it.
@@ -174,6 +177,7 @@ impl Device {
             pool,
             modules: Mutex::default(),
             blas: OnceLock::new(),
+            dnn: OnceLock::new(),
             lost: OnceLock::new(),
         })
     }
@@ -199,8 +203,13 @@ impl Device {
     }
 
     /// cuBLASLt for this device, looked for by the first call; later calls have the same result.
-    pub fn blas(&self) -> Result<&Blas, &BlasUnavailable> {
+    pub fn blas(&self) -> Result<&Blas, &LibraryUnavailable> {
         self.blas.get_or_init(|| Blas::new(self.driver, self)).as_ref()
+    }
+
+    /// cuDNN for this device, looked for by the first call; later calls have the same result.
+    pub fn dnn(&self) -> Result<&Dnn, &LibraryUnavailable> {
+        self.dnn.get_or_init(|| Dnn::new(self.driver, self)).as_ref()
     }
 
     /// Bytes of the GPU's memory that are free, whoever uses the rest.
@@ -241,11 +250,11 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         let modules = std::mem::take(self.modules.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let blas = self.blas.take();
+        let libraries = (self.blas.take(), self.dnn.take());
         // What is in the context goes while it is current.
         if let Ok(entered) = self.enter() {
             module::unload(&entered, modules);
-            drop(blas);
+            drop(libraries);
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use super::Stream;
 use crate::error::Result;
+use std::sync::Arc;
 
 /// An address in a GPU's memory; null where an optional operand is absent.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Address(pub u64);
 
@@ -37,6 +39,28 @@ pub trait Kernel: Send + Sync {
 
     /// Puts the work into the stream.
     fn enqueue(&self, stream: &Stream, args: &Args<'_>) -> Result<()>;
+}
+
+/// A kernel that several share.
+impl Kernel for Arc<dyn Kernel> {
+    fn workspace_bytes(&self) -> usize {
+        (**self).workspace_bytes()
+    }
+
+    fn enqueue(&self, stream: &Stream, args: &Args<'_>) -> Result<()> {
+        (**self).enqueue(stream, args)
+    }
+}
+
+/// Where a library's workspace begins behind other intermediate results: at a multiple of this.
+pub(super) const APART: usize = 256;
+
+/// A kernel and, if there is one, that which finishes what it leaves in the workspace.
+pub(super) fn finished(kernel: Box<dyn Kernel>, finish: &Option<Arc<dyn Kernel>>) -> Box<dyn Kernel> {
+    match finish {
+        Some(finish) => Box::new(vec![kernel, Box::new(finish.clone())]),
+        None => kernel,
+    }
 }
 
 /// Several kernels, one after another, with the same operands.

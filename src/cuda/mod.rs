@@ -8,20 +8,25 @@
 
 pub mod blas;
 mod device;
+pub mod dnn;
 mod driver;
 mod functions;
 mod graph;
 mod kernel;
 mod launch;
+mod library;
 mod memory;
 mod module;
 mod stream;
+pub mod tune;
 mod weights;
 
 pub use device::{Device, DeviceInfo, Entered};
 pub use graph::Graph;
+use kernel::{APART, finished};
 pub use kernel::{Address, Args, Kernel};
 pub use launch::{Launch, MAX_ELEMENTS, Scalar, THREADS, blocks, dims, divisor, divisors, walk};
+pub use library::LibraryUnavailable;
 pub use memory::{Memory, Pinned, PoolStatistics};
 pub use module::{Function, Module};
 pub use stream::{Event, Stream};

@@ -1,6 +1,7 @@
 //! Preparing kernels for a GPU.
 
 use super::{Op, Prepare};
+use crate::cuda::tune::Scratch;
 use crate::cuda::{Device, Function, Kernel, Launch, MAX_ELEMENTS, Module, THREADS, blocks};
 use crate::error::Result;
 use crate::tensor::DType;
@@ -45,6 +46,12 @@ impl PrepareCuda<'_> {
     /// A launch of a module's kernel with so many blocks.
     pub fn grid(&self, module: &'static Module, name: &str, blocks: [usize; 3]) -> Result<Launch> {
         Ok(Launch::new(Function::new(self.device, module, name)?, blocks.map(|n| n as u32)))
+    }
+
+    /// How much memory the operands take, for timing kernels on as much.
+    pub fn scratch(&self) -> Result<Scratch> {
+        let lengths = self.inputs.iter().map(|operand| operand.map_or(Ok(0), |o| o.info.byte_len()));
+        Ok(Scratch { inputs: lengths.collect::<Result<_>>()?, output: self.outputs[0].byte_len()? })
     }
 
     /// Whether an input has no elements. Then outputs are not made of inputs alone, which not all kernels are ready for.

@@ -34,6 +34,17 @@ pub struct DeviceFacts {
     pub memory_reserved: u64,
 }
 
+/// What is known of a library beside a GPU's driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibraryFacts {
+    /// Its name.
+    pub name: &'static str,
+    /// Its version, or why it cannot be used.
+    pub version: Result<String, String>,
+    /// What it was asked for and does not do, and why; our own kernels do that.
+    pub refused: Vec<(String, String)>,
+}
+
 impl DeviceId {
     /// How many devices of this kind there are.
     ///
@@ -59,6 +70,14 @@ impl DeviceId {
         match self {
             DeviceId::Cpu => Ok(prepared),
             DeviceId::Cuda(ordinal) => cuda::prepare(prepared, ordinal, precision),
+        }
+    }
+
+    /// The libraries that a device which a session is on may use, looked for if nothing has needed them yet.
+    pub fn libraries(self) -> Vec<LibraryFacts> {
+        match self {
+            DeviceId::Cpu => vec![],
+            DeviceId::Cuda(ordinal) => cuda::libraries(ordinal),
         }
     }
 
@@ -106,9 +125,9 @@ pub mod tuning {
 
 #[cfg(feature = "cuda")]
 mod cuda {
-    use super::{DeviceFacts, Precision, Prepared, Result};
+    use super::{DeviceFacts, LibraryFacts, Precision, Prepared, Result};
     use crate::cuda::Device;
-    use crate::cuda::blas::Tuning;
+    use crate::cuda::tune::Tuning;
 
     pub fn save_tuning() -> Vec<u8> {
         Tuning::process().save()
@@ -140,6 +159,20 @@ mod cuda {
         })
     }
 
+    pub fn libraries(ordinal: i32) -> Vec<LibraryFacts> {
+        let Some(device) = Device::opened(ordinal) else { return vec![] };
+        // As both count them: two digits for each part but the first.
+        let text = |version: usize| format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100);
+        let (blas, dnn) = (device.blas(), device.dnn());
+        let refused = dnn.map_or_else(|_| vec![], |dnn| dnn.refusals());
+        let blas = blas.map(|blas| text(blas.version())).map_err(ToString::to_string);
+        let dnn = dnn.map(|dnn| text(dnn.version())).map_err(ToString::to_string);
+        vec![
+            LibraryFacts { name: "cuBLASLt", version: blas, refused: vec![] },
+            LibraryFacts { name: "cuDNN", version: dnn, refused },
+        ]
+    }
+
     pub fn trim(ordinal: i32) -> Result<()> {
         Device::describe(ordinal).map_err(|reason| reason.error())?;
         Device::opened(ordinal).map_or(Ok(()), |device| device.trim_pool())
@@ -148,7 +181,7 @@ mod cuda {
 
 #[cfg(not(feature = "cuda"))]
 mod cuda {
-    use super::{DeviceFacts, Precision, Prepared, Result};
+    use super::{DeviceFacts, LibraryFacts, Precision, Prepared, Result};
     use crate::error::Error;
 
     pub fn save_tuning() -> Vec<u8> {
@@ -173,6 +206,10 @@ mod cuda {
 
     pub fn describe(_ordinal: i32) -> Result<DeviceFacts> {
         Err(missing())
+    }
+
+    pub fn libraries(_ordinal: i32) -> Vec<LibraryFacts> {
+        vec![]
     }
 
     pub fn trim(_ordinal: i32) -> Result<()> {

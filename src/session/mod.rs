@@ -5,7 +5,7 @@ mod device;
 mod io;
 mod model;
 
-pub use device::{DeviceFacts, DeviceId, tuning};
+pub use device::{DeviceFacts, DeviceId, LibraryFacts, tuning};
 pub use io::{DeviceData, Input, Output};
 pub use model::{Model, OpenOptions, Port, PortDim};
 

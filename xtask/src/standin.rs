@@ -25,7 +25,13 @@ const KERNEL_FLAGS: &str = "-fno-strict-aliasing -fsanitize=alignment,bounds -fs
 
 const LINK: &str = "-shared -pthread -Wl,-soname,libcuda.so.1 -Wl,-z,defs -Wl,-z,nodelete";
 
-const BLAS_LINK: &str = "-shared -Wl,-soname,libcublasLt.so.12 -Wl,-z,defs";
+/// The stand-ins for NVIDIA's libraries, each in a folder of its own, so that processes can be started with them and without:
+/// folder, sources, file, what else the compiler is told. An old cuDNN lacks a function.
+const LIBRARIES: [(&str, &str, &str, &str); 3] = [
+    ("blas", "tests/cuda/blas", "libcublasLt.so.12", ""),
+    ("dnn", "tests/cuda/dnn", "libcudnn.so.9", ""),
+    ("dnn-old", "tests/cuda/dnn", "libcudnn.so.9", "-DSTANDIN_OLD -Wno-unused-function"),
+];
 
 /// Where the library lies.
 pub fn folder() -> PathBuf {
@@ -43,23 +49,33 @@ pub fn build() -> Result<()> {
     let stale: Vec<_> = units.iter().filter(|unit| unit.is_stale(shared)).collect();
     compile_all(&stale)?;
     link(&units)?;
-    build_blas()
+    LIBRARIES.into_iter().try_for_each(build_library)
 }
 
-/// Builds the stand-in for cuBLASLt, in a folder of its own, so that processes can be started with it and without.
-fn build_blas() -> Result<()> {
-    let library = folder().join("blas").join("libcublasLt.so.12");
-    let sources = files_of("tests/cuda/blas", "cpp")?;
-    let newest = sources.iter().map(|path| modified(path)).fold(newest_shared()?, SystemTime::max);
+/// Where the stand-ins for the driver and NVIDIA's libraries lie, as LD_LIBRARY_PATH has it.
+pub fn with_libraries() -> String {
+    let folders = [folder(), folder().join("blas"), folder().join("dnn")];
+    folders.map(|folder| folder.display().to_string()).join(":")
+}
+
+/// Builds the stand-in for one of NVIDIA's libraries.
+fn build_library((within, sources, file, flags): (&str, &str, &str, &str)) -> Result<()> {
+    let library = folder().join(within).join(file);
+    let mut newest = newest_shared()?;
+    for extension in ["cpp", "hpp"] {
+        newest = files_of(sources, extension)?.iter().map(|path| modified(path)).fold(newest, SystemTime::max);
+    }
     if modified(&library) > newest {
         return Ok(());
     }
     let fresh = library.with_extension("new");
-    fs::create_dir_all(folder().join("blas"))?;
+    fs::create_dir_all(folder().join(within))?;
     let mut compile = compiler(FLAGS);
     compile
-        .args(BLAS_LINK.split_whitespace())
-        .args(sources)
+        .args(flags.split_whitespace())
+        .args(["-shared", "-Wl,-z,defs"])
+        .arg(format!("-Wl,-soname,{file}"))
+        .args(files_of(sources, "cpp")?)
         .arg("-o")
         .arg(&fresh)
         .arg("-L")

@@ -2,61 +2,25 @@
 //!
 //! The library is looked for when the first product is prepared for a device ([`Device::blas`]), and nothing but products depends
 //! on it. What it offers for a product is timed beside the kernel that would run without it, and the fastest is taken
-//! ([`faster`]); [`Tuning`] keeps what was found.
+//! ([`faster`]).
 
-mod choose;
 mod descriptors;
 mod library;
 mod product;
-mod tuning;
 
-pub use choose::{Scratch, faster};
 pub use product::{Epilogue, Matrix, Product, Target};
-pub use tuning::Tuning;
 
-use super::Device;
 use super::driver::Driver;
-use crate::error::{Error, Result};
+use super::library::{LibraryUnavailable, place};
+use super::tune::{self, Candidate, Choice, Offers, Scratch};
+use super::{Device, Kernel};
+use crate::error::Error;
 use cudarc::cublaslt::sys::cublasLtHandle_t;
 use library::{Library, library};
 use std::fmt;
+use std::sync::Arc;
 
-/// Why cuBLASLt cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BlasUnavailable {
-    /// It is not there.
-    NotFound {
-        /// What the system says.
-        reason: String,
-    },
-    /// It lacks a function.
-    TooOld {
-        /// Its name.
-        missing: String,
-    },
-    /// It does not work with the device.
-    Failed {
-        /// What it says.
-        reason: String,
-    },
-}
-
-impl fmt::Display for BlasUnavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BlasUnavailable::NotFound { reason } => write!(
-                f,
-                "cuBLASLt is not found, and products of matrices run on the library's own kernels; put its folder into \
-                 LD_LIBRARY_PATH or INFER_CUDA_LIBRARIES: {reason}"
-            ),
-            BlasUnavailable::TooOld { missing } => {
-                write!(f, "cuBLASLt is too old, it lacks {missing}; install that of CUDA 12 or later")
-            }
-            BlasUnavailable::Failed { reason } => write!(f, "cuBLASLt does not work with this device: {reason}"),
-        }
-    }
-}
+const NAME: &str = "cuBLASLt";
 
 /// cuBLASLt for one device.
 pub struct Blas {
@@ -73,15 +37,15 @@ unsafe impl Sync for Blas {}
 
 impl Blas {
     /// The library with a handle in the device's context.
-    pub(super) fn new(driver: &Driver, device: &Device) -> Result<Blas, BlasUnavailable> {
+    pub(super) fn new(driver: &Driver, device: &Device) -> Result<Blas, LibraryUnavailable> {
         let library = library(driver)?;
-        let failed = |e: Error| BlasUnavailable::Failed { reason: e.to_string() };
+        let failed = |e: Error| LibraryUnavailable::Failed { library: NAME, reason: e.to_string() };
         let _entered = device.enter().map_err(failed)?;
         let mut handle = std::ptr::null_mut();
         // SAFETY: the device's context is current; `handle` is written if the call succeeds.
         let code = unsafe { (library.functions.cublasLtCreate)(&mut handle) };
         library.check(code, "cublasLtCreate").map_err(failed)?;
-        Ok(Blas { library, handle, place: place(device, library.version) })
+        Ok(Blas { library, handle, place: place(device, NAME, library.version) })
     }
 
     /// The version of the library, as it counts: 120402 is 12.4.2.
@@ -103,10 +67,34 @@ impl fmt::Debug for Blas {
     }
 }
 
-/// The name of a device with what else makes it fast or slow, and the version of the library.
-fn place(device: &Device, version: usize) -> String {
-    let info = device.info();
-    let (major, minor) = info.capability;
-    let name = info.name.replace(|c: char| c.is_control(), " ");
-    format!("{name}, {major}.{minor}, {} multiprocessors, cuBLASLt {version}", info.multiprocessors)
+/// `own`, or cuBLASLt's kernel for the product, which is followed by `finish` if its result is [`Target::Sums`]. Where cuBLASLt is
+/// not there, or does not do the product, that is `own`.
+pub fn faster(
+    device: &Arc<Device>,
+    product: Product,
+    own: Box<dyn Kernel>,
+    finish: Option<Box<dyn Kernel>>,
+    scratch: &Scratch,
+) -> Box<dyn Kernel> {
+    let Ok(blas) = device.blas() else { return own };
+    let key = (blas.place.clone(), product.key());
+    let offers = Algorithms { device, blas, product, finish: finish.map(Arc::from) };
+    tune::faster(device, key, own, &offers, scratch)
+}
+
+/// The algorithms for a product, and what finishes it.
+struct Algorithms<'a> {
+    device: &'a Arc<Device>,
+    blas: &'a Blas,
+    product: Product,
+    finish: Option<Arc<dyn Kernel>>,
+}
+
+impl Offers for Algorithms<'_> {
+    fn all(&self) -> Vec<Candidate> {
+        // What the library does not do, it refuses here.
+        let algorithms = self.product.clone().algorithms(self.device, self.blas).unwrap_or_default();
+        let kernel = |algorithm| super::finished(Box::new(algorithm), &self.finish);
+        algorithms.into_iter().map(|(config, algorithm)| (Choice::Algorithm(config), kernel(algorithm))).collect()
+    }
 }

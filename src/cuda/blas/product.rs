@@ -6,8 +6,8 @@
 use super::Blas;
 use super::descriptors::{Layout, Operation, Preference};
 use super::library::{Library, Suggestion};
-use super::tuning::{CONFIG, Config};
-use crate::cuda::{Address, Args, Device, Kernel, Stream};
+use crate::cuda::tune::{CONFIG, Config};
+use crate::cuda::{APART, Address, Args, Device, Kernel, Stream};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 use cudarc::cublaslt::sys::{
@@ -24,9 +24,6 @@ const ALGORITHMS: usize = 8;
 
 /// What an address of an operand is at least a multiple of, and of no more that is known.
 const ALIGNMENT: u32 = 16;
-
-/// Where the library's workspace begins behind other intermediate results.
-const APART: usize = 256;
 
 /// CUBLAS_OP_N and CUBLAS_OP_T
 const OP_N: i32 = 0;

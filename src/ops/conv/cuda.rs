@@ -1,5 +1,7 @@
 //! Convolutions as products: those of 1 x 1 by [`Gemm::kernel`], others by kernels that read rows of windows where the input has
-//! them, and groups of few channels directly. A library that knows the GPU better takes its place at [`prepare`].
+//! them, and groups of few channels directly; or by cuDNN, where it is installed and faster.
+
+mod dnn;
 
 use super::{Conv, Geometry};
 use crate::cpu::Activation;
@@ -34,7 +36,7 @@ pub fn prepare(op: &Conv, cx: &PrepareCuda<'_>) -> Result<Option<CudaKernel>> {
         _ if window.is_matrix() => window.product().kernel(cx),
         _ => window.tiles(&window.product(), cx, suffix),
     };
-    kernel.map(Some)
+    dnn::prepare(&window, kernel?, cx).map(Some)
 }
 
 /// How a convolution reads its input.
@@ -94,6 +96,11 @@ impl Window {
         }
     }
 
+    /// All groups at once: a product of all channels with the depth of one group.
+    fn all_groups(&self) -> Gemm {
+        Gemm { n: self.geometry.shape.out_channels, batch: vec![], ..self.product() }
+    }
+
     /// The kernel that computes products in tiles.
     fn tiles(&self, gemm: &Gemm, cx: &PrepareCuda<'_>, suffix: &str) -> Result<CudaKernel> {
         let tile = Tile::of(gemm.m, gemm.n, self.geometry.shape.groups);
@@ -115,8 +122,7 @@ impl Window {
         let width = self.geometry.output[2];
         let threads = self.pixels() / width * width.div_ceil(at_once);
         let grid = out_channels.div_ceil(32) * threads.div_ceil(8);
-        // All groups at once: a product of all channels with the depth of one group.
-        let gemm = Gemm { n: out_channels, batch: vec![], ..self.product() };
+        let gemm = self.all_groups();
         let launch = cx.grid(&MODULE, &format!("conv_direct{at_once}_{suffix}"), [grid, 1, 1])?.input(0).input(1).input(2).input(3).output(0);
         let launch = launch.structure(&gemm.words(cx, Slices::ONE)).structure(&self.words());
         launch.value(self.geometry.shape.group_out() as u32).build()

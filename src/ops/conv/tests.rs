@@ -6,6 +6,8 @@ use crate::ops::testing::{Random, as_f64, check_optional, check_stored, infer_er
 use crate::tensor::{Element, Layout, Sym};
 use ::half::{bf16, f16};
 
+#[cfg(feature = "cuda")]
+mod dnn;
 #[cfg(feature = "write")]
 mod fused;
 

@@ -2,15 +2,15 @@
 //
 // It refuses what the documentation forbids: attributes that are unknown or of another size, matrices whose rows overlap or do not
 // fit each other, addresses and workspaces that are not aligned. What it enqueues runs when the driver's stand-in comes to it.
-#include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <map>
 #include <vector>
 
 #include "cuda.hpp"
+#include "floats.hpp"
 
 namespace {
+
+using floats::load, floats::store, floats::tf32;
 
 enum Status { SUCCESS = 0, NOT_INITIALIZED = 1, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
 
@@ -81,7 +81,7 @@ struct Layout : Attributes {
 
   int count() const { return (int)(*this)[BATCH_COUNT]; }
   int64_t stride() const { return (int64_t)(*this)[STRIDED_BATCH_OFFSET]; }
-  size_t size() const { return type == R_32F ? 4 : 2; }
+  floats::Kind kind() const { return type == R_32F ? floats::F32 : type == R_16F ? floats::F16 : floats::BF16; }
 };
 
 using Preference = Attributes;
@@ -107,36 +107,6 @@ struct Result {
   int reserved[4];
 };
 
-float load(const void *at, Type type, int64_t index) {
-  if (type == R_32F)
-    return ((const float *)at)[index];
-  if (type == R_16F)
-    return (float)((const _Float16 *)at)[index];
-  uint32_t bits = (uint32_t)((const uint16_t *)at)[index] << 16;
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-/// The bits of a float rounded, ties to even, to those above the lowest `dropped`.
-uint32_t rounded(float value, int dropped) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  if (std::isnan(value))
-    return bits | 0x400000;
-  bits += (1u << (dropped - 1)) - 1 + (bits >> dropped & 1);
-  return bits >> dropped << dropped;
-}
-
-void store(void *at, Type type, int64_t index, float value) {
-  if (type == R_32F)
-    ((float *)at)[index] = value;
-  else if (type == R_16F)
-    ((_Float16 *)at)[index] = (_Float16)value;
-  else
-    ((uint16_t *)at)[index] = (uint16_t)(rounded(value, 16) >> 16);
-}
-
 /// A call of cublasLtMatmul with all that it was given.
 struct Call {
   Operation operation;
@@ -146,18 +116,14 @@ struct Call {
   float alpha, beta;
 
   float factor(const void *at, const Layout &layout, bool transposed, int64_t offset, int64_t row, int64_t col) const {
-    float value = load(at, layout.type, offset + (transposed ? col + row * layout.ld : row + col * layout.ld));
-    if (operation.compute == COMPUTE_32F_FAST_TF32 && layout.type == R_32F) {
-      uint32_t bits = rounded(value, 13);
-      memcpy(&value, &bits, sizeof value);
-    }
-    return value;
+    float value = load(at, layout.kind(), offset + (transposed ? col + row * layout.ld : row + col * layout.ld));
+    return operation.compute == COMPUTE_32F_FAST_TF32 && layout.type == R_32F ? tf32(value) : value;
   }
 
   float end(float value, int batch, int64_t row) const {
     uint64_t epilogue = operation[EPILOGUE];
     if (epilogue & BIAS)
-      value += load((const void *)operation[BIAS_POINTER], d.type, batch * (int64_t)operation[BIAS_BATCH_STRIDE] + row);
+      value += load((const void *)operation[BIAS_POINTER], d.kind(), batch * (int64_t)operation[BIAS_BATCH_STRIDE] + row);
     if (epilogue & RELU)
       return value < 0.0f ? 0.0f : value;
     if (epilogue & GELU)
@@ -176,8 +142,8 @@ struct Call {
             sum += factor(at_a, a, ta, batch * a.stride(), row, k) * factor(at_b, b, tb, batch * b.stride(), k, col);
           sum *= alpha;
           if (beta != 0.0f)
-            sum += beta * load(at_c, c.type, batch * c.stride() + row + col * c.ld);
-          store(at_d, d.type, batch * d.stride() + row + col * d.ld, end(sum, batch, row));
+            sum += beta * load(at_c, c.kind(), batch * c.stride() + row + col * c.ld);
+          store(at_d, d.kind(), batch * d.stride() + row + col * d.ld, end(sum, batch, row));
         }
   }
 };

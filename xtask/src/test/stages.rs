@@ -91,11 +91,21 @@ fn rust_tests() -> Result<Counts> {
 fn cuda_standin() -> Result<Counts> {
     let (succeeded, output) = shell::tee(&mut command(standin::selftest()?))?;
     let mut counts = Counts::plain(&output).of_run(succeeded);
-    let mut tests = cargo();
-    tests.args(["test", "--workspace", "--exclude", "xtask", "--no-fail-fast", "--lib", "--test", "cuda"]);
-    let (succeeded, output) = shell::tee(on_standin(&mut tests))?;
-    counts += Counts::cargo(&output).of_run(succeeded);
+    counts +=
+        tests_on_standin(&["--lib", "--test", "cuda", "--test", "cudnn"], &standin::folder().display().to_string())?;
+    // What NVIDIA's libraries take part in, with stand-ins for them.
+    for some in [&["--lib", "--", "ops::conv::", "ops::matmul::"][..], &["--test", "cuda"]] {
+        counts += tests_on_standin(some, &standin::with_libraries())?;
+    }
     Ok(counts)
+}
+
+/// Some of the tests, with the stand-ins in these folders.
+fn tests_on_standin(some: &[&str], folders: &str) -> Result<Counts> {
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--exclude", "xtask", "--no-fail-fast"]).args(some);
+    let (succeeded, output) = shell::tee(on_standin(&mut tests).env("LD_LIBRARY_PATH", folders))?;
+    Ok(Counts::cargo(&output).of_run(succeeded))
 }
 
 /// The command with the stand-in as its GPU.

@@ -3,7 +3,7 @@
 
 use super::gemm::{Axis, Gemm, Slices};
 use crate::cpu::Activation;
-use crate::cuda::blas::{Epilogue, Matrix, Product, Scratch, Target, faster};
+use crate::cuda::blas::{Epilogue, Matrix, Product, Target, faster};
 use crate::error::Result;
 use crate::ops::{CudaKernel, PrepareCuda};
 use crate::tensor::DType;
@@ -14,15 +14,14 @@ pub fn prepare(gemm: &Gemm, own: CudaKernel, cx: &PrepareCuda<'_>) -> Result<Cud
     if gemm.k == 0 || cx.device.blas().is_err() {
         return Ok(own);
     }
-    let lengths = cx.inputs.iter().map(|operand| operand.map_or(Ok(0), |o| o.info.byte_len()));
-    let scratch = Scratch { inputs: lengths.collect::<Result<_>>()?, output: cx.outputs[0].byte_len()? };
+    let scratch = cx.scratch()?;
     if let Some(product) = whole(gemm, cx) {
-        return faster(cx.device, product, own, None, &scratch);
+        return Ok(faster(cx.device, product, own, None, &scratch));
     }
-    match sums(gemm, cx) {
+    Ok(match sums(gemm, cx) {
         Some(product) => faster(cx.device, product, own, Some(gemm.finish(cx, Slices::ONE)?), &scratch),
-        None => Ok(own),
-    }
+        None => own,
+    })
 }
 
 /// The product with all that is added to it and the activation, if the library does these.
@@ -124,7 +123,7 @@ fn distance(ld: usize, count: usize, len: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cuda::blas::Tuning;
+    use crate::cuda::tune::Tuning;
     use crate::ops::{MatMul, Op, Tensor, TensorInfo, testing_cuda};
     use crate::tensor::Dims;
 

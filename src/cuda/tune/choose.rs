@@ -1,7 +1,6 @@
-//! Which of several kernels for a product is taken: the one that was fastest when they were timed.
+//! Which of several kernels is taken: the one that was fastest when they were timed.
 
-use super::product::{Algorithm, Product};
-use super::tuning::{Choice, Tuning};
+use super::tuning::{Choice, Key, Tuning};
 use crate::cuda::{Address, Args, Device, Event, Kernel, Memory, Stream};
 use crate::error::{Error, Result};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +18,7 @@ const LONG: Duration = Duration::from_millis(1);
 /// A kernel whose first run takes so many times the best time of others is not looked at any longer.
 const HOPELESS: u32 = 3;
 
-/// How much memory the operands of a product take, in bytes.
+/// How much memory the operands of a kernel take, in bytes.
 #[derive(Clone, Debug)]
 pub struct Scratch {
     /// Of each input; 0 where it is absent.
@@ -28,71 +27,65 @@ pub struct Scratch {
     pub output: usize,
 }
 
-/// `own`, or cuBLASLt's kernel for the product, which is followed by `finish` if its result is [`Target::Sums`](super::Target).
+/// A kernel that may be taken, and what tells it apart.
+pub type Candidate = (Choice, Box<dyn Kernel>);
+
+/// The kernels of a library for something that another kernel computes too.
+pub trait Offers {
+    /// Those that the library proposes, best first; none if it does not do this.
+    fn all(&self) -> Vec<Candidate>;
+
+    /// The kernel that was chosen before, if there still is such a one.
+    fn again(&self, choice: &Choice) -> Option<Box<dyn Kernel>> {
+        self.all().into_iter().find(|(candidate, _)| candidate == choice).map(|(_, kernel)| kernel)
+    }
+
+    /// Takes note of one that did not run.
+    fn fails(&self, _choice: &Choice, _error: &Error) {}
+}
+
+/// `own`, or a library's kernel in its place.
 ///
 /// What [`Tuning::process`] knows is taken; else the candidates are timed, in a stream of their own and on memory of their own, and
-/// it knows then. Where cuBLASLt is not there, or does not do the product, `own` is returned at once.
+/// it knows then. Where the library offers nothing, `own` is returned at once.
 pub fn faster(
     device: &Arc<Device>,
-    product: Product,
+    key: Key,
     own: Box<dyn Kernel>,
-    finish: Option<Box<dyn Kernel>>,
+    offers: &dyn Offers,
     scratch: &Scratch,
-) -> Result<Box<dyn Kernel>> {
-    let Ok(blas) = device.blas() else { return Ok(own) };
-    let key = (blas.place.clone(), product.key());
-    // What the library does not do, it refuses here.
-    let algorithms = product.algorithms(device, blas).unwrap_or_default();
-    if algorithms.is_empty() {
-        return Ok(own);
-    }
-    let finish: Option<Arc<dyn Kernel>> = finish.map(Arc::from);
-    let mut candidates = vec![(Choice::Own, own)];
-    for (config, algorithm) in algorithms {
-        let kernel: Box<dyn Kernel> = match &finish {
-            Some(finish) => Box::new(Finished { algorithm, finish: finish.clone() }),
-            None => Box::new(algorithm),
-        };
-        candidates.push((Choice::Algorithm(config), kernel));
-    }
+) -> Box<dyn Kernel> {
     // One at a time: kernels that run beside each other are slow.
     static TIMING: Mutex<()> = Mutex::new(());
     let _timing = TIMING.lock().unwrap_or_else(PoisonError::into_inner);
     let tuning = Tuning::process();
-    let known = tuning.get(&key).and_then(|choice| candidates.iter().position(|(candidate, _)| *candidate == choice));
-    let chosen = match known {
-        Some(at) => at,
-        None => match fastest(device, &candidates, scratch) {
-            Ok(at) => {
-                tuning.set(key, candidates[at].0);
-                at
+    match tuning.get(&key) {
+        Some(Choice::Own) => return own,
+        Some(choice) => {
+            if let Some(kernel) = offers.again(&choice) {
+                return kernel;
             }
-            // There is no room to try, or the device fails, which the next who uses it will tell.
-            Err(_) => 0,
-        },
+        }
+        None => (),
+    }
+    let mut candidates = vec![(Choice::Own, own)];
+    candidates.extend(offers.all());
+    if candidates.len() == 1 {
+        return candidates.swap_remove(0).1;
+    }
+    let chosen = match fastest(device, &candidates, offers, scratch) {
+        Ok(at) => {
+            tuning.set(key, candidates[at].0.clone());
+            at
+        }
+        // There is no room to try, or the device fails, which the next who uses it will tell.
+        Err(_) => 0,
     };
-    Ok(candidates.swap_remove(chosen).1)
-}
-
-/// A product whose sums another kernel finishes.
-struct Finished {
-    algorithm: Algorithm,
-    finish: Arc<dyn Kernel>,
-}
-
-impl Kernel for Finished {
-    fn workspace_bytes(&self) -> usize {
-        self.algorithm.workspace_bytes().max(self.finish.workspace_bytes())
-    }
-
-    fn enqueue(&self, stream: &Stream, args: &Args<'_>) -> Result<()> {
-        self.algorithm.enqueue(stream, args)?;
-        self.finish.enqueue(stream, args)
-    }
+    candidates.swap_remove(chosen).1
 }
 
 /// The place of the fastest; those that fail are passed over.
-fn fastest(device: &Arc<Device>, candidates: &[(Choice, Box<dyn Kernel>)], scratch: &Scratch) -> Result<usize> {
+fn fastest(device: &Arc<Device>, candidates: &[Candidate], offers: &dyn Offers, scratch: &Scratch) -> Result<usize> {
     let stream = Arc::new(Stream::new(device)?);
     let memory = |bytes: usize| Memory::new(&stream, bytes);
     let inputs = scratch.inputs.iter().map(|&n| if n > 0 { memory(n).map(Some) } else { Ok(None) });
@@ -103,15 +96,16 @@ fn fastest(device: &Arc<Device>, candidates: &[(Choice, Box<dyn Kernel>)], scrat
     let args = Args { inputs: &inputs, outputs: &[output.address()], workspace: workspace.address() };
     let watch = Watch { stream: &stream, begin: Event::new(device)?, end: Event::new(device)? };
     let mut best = None;
-    for (at, (_, kernel)) in candidates.iter().enumerate() {
+    for (at, (choice, kernel)) in candidates.iter().enumerate() {
         let limit = best.map_or(Duration::MAX, |(least, _): (Duration, usize)| least.saturating_mul(HOPELESS));
         match watch.time_of(&**kernel, &args, limit) {
             Ok(time) if best.is_none_or(|(least, _)| time < least) => best = Some((time, at)),
-            _ => (),
+            Ok(_) => (),
+            Err(e) => offers.fails(choice, &e),
         }
     }
     stream.synchronize()?;
-    best.map(|(_, at)| at).ok_or_else(|| Error::internal("no kernel for a product runs"))
+    best.map(|(_, at)| at).ok_or_else(|| Error::internal("none of the kernels runs"))
 }
 
 /// What times work in a stream.
