@@ -297,16 +297,17 @@ fn a_profile_tells_what_each_step_takes() {
     assert_eq!(places, ["to cuda", "cuda", "cuda", "cuda", "cuda", "from cuda", "from cuda"]);
 }
 
-/// Runs an ignored test of this file in a process of its own, with these variables.
-fn child(test: &str, variables: &[(&str, &str)]) {
+/// Runs an ignored test of this file in a process of its own, with these variables; what it prints.
+fn child(test: &str, variables: &[(&str, &str)]) -> String {
     if gpu().is_none() {
-        return;
+        return String::new();
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--ignored", "--nocapture"]).envs(variables.iter().copied());
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).join("\n");
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    text
 }
 
 #[test]
@@ -361,6 +362,38 @@ fn the_first_error_stays() {
     assert!(messages.len() >= 3 && messages.iter().all(|m| m.contains("ILLEGAL_ADDRESS")), "{messages:?}");
     let later = Session::new(session.model(), &SessionOptions { device: DeviceId::Cuda(0), ..Default::default() });
     assert!(later.is_err_and(|e| e.message().contains("ILLEGAL_ADDRESS")));
+}
+
+#[test]
+fn a_profiler_sees_each_step_by_name() {
+    if !is_standin() {
+        return;
+    }
+    let ranges = |variables: &[(&str, &str)]| {
+        let text = child("three_runs", variables);
+        text.lines().filter_map(|line| line.strip_prefix("range 0: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let profiler = concat!(env!("CARGO_MANIFEST_DIR"), "/build/cuda/nvtx/libprofiler.so");
+    let seen = ranges(&[("NVTX_INJECTION64_PATH", profiler)]);
+    let run = [
+        "to cuda: first",
+        "first (MatMul)",
+        "first.softmax (Softmax)",
+        "second (MatMul)",
+        "second.softmax (Softmax)",
+        "from cuda: second.softmax",
+        "from cuda: second.softmax",
+    ];
+    assert_eq!(seen, run.repeat(3));
+    assert!(ranges(&[("NVTX_INJECTION64_PATH", profiler), ("INFER_NVTX", "0")]).is_empty());
+    assert!(ranges(&[("NVTX_INJECTION64_PATH", "/no/such/profiler.so")]).is_empty());
+}
+
+#[test]
+#[ignore = "run by a_profiler_sees_each_step_by_name"]
+fn three_runs() {
+    let mut context = Context::new(&session(&layers(), DeviceId::Cuda(0), Precision::F32));
+    (0..3).for_each(|seed| drop(run(&mut context, 2, seed)));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! context unusable is kept and returned by every later call ([`Device::enter`]).
 
 pub mod blas;
+mod census;
 mod device;
 mod driver;
 mod functions;
@@ -15,9 +16,11 @@ mod kernel;
 mod launch;
 mod memory;
 mod module;
+pub mod nvtx;
 mod stream;
 mod weights;
 
+pub use census::Counter;
 pub use device::{Device, DeviceInfo, Entered};
 pub use graph::Graph;
 pub use kernel::{Address, Args, Kernel};

@@ -2,6 +2,7 @@
 //!
 //! `LD_LIBRARY_PATH=build/cuda` puts it where a process looks for the driver. Every kernel is compiled from the source of its PTX.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,8 +26,6 @@ const KERNEL_FLAGS: &str = "-fno-strict-aliasing -fsanitize=alignment,bounds -fs
 
 const LINK: &str = "-shared -pthread -Wl,-soname,libcuda.so.1 -Wl,-z,defs -Wl,-z,nodelete";
 
-const BLAS_LINK: &str = "-shared -Wl,-soname,libcublasLt.so.12 -Wl,-z,defs";
-
 /// Where the library lies.
 pub fn folder() -> PathBuf {
     build_dir().join("cuda")
@@ -43,29 +42,25 @@ pub fn build() -> Result<()> {
     let stale: Vec<_> = units.iter().filter(|unit| unit.is_stale(shared)).collect();
     compile_all(&stale)?;
     link(&units)?;
-    build_blas()
+    build_beside("blas", "libcublasLt.so.12", &["-L".as_ref(), folder().as_os_str(), "-lcuda".as_ref()])?;
+    build_beside("nvtx", "libprofiler.so", &[])
 }
 
-/// Builds the stand-in for cuBLASLt, in a folder of its own, so that processes can be started with it and without.
-fn build_blas() -> Result<()> {
-    let library = folder().join("blas").join("libcublasLt.so.12");
-    let sources = files_of("tests/cuda/blas", "cpp")?;
+/// Builds another library of `tests/cuda/NAME`, in a folder of its own, so that processes can be started with it and without: the
+/// stand-ins for cuBLASLt and for a profiler.
+fn build_beside(name: &str, library: &str, link: &[&OsStr]) -> Result<()> {
+    let (folder, sources) = (folder().join(name), files_of(&format!("tests/cuda/{name}"), "cpp")?);
+    let library = folder.join(library);
     let newest = sources.iter().map(|path| modified(path)).fold(newest_shared()?, SystemTime::max);
     if modified(&library) > newest {
         return Ok(());
     }
     let fresh = library.with_extension("new");
-    fs::create_dir_all(folder().join("blas"))?;
+    fs::create_dir_all(&folder)?;
     let mut compile = compiler(FLAGS);
-    compile
-        .args(BLAS_LINK.split_whitespace())
-        .args(sources)
-        .arg("-o")
-        .arg(&fresh)
-        .arg("-L")
-        .arg(folder())
-        .arg("-lcuda");
-    shell::read(&mut compile)?;
+    let soname = library.file_name().unwrap_or_default().display();
+    compile.args(["-shared", "-Wl,-z,defs"]).arg(format!("-Wl,-soname,{soname}"));
+    shell::read(compile.args(sources).arg("-o").arg(&fresh).args(link))?;
     Ok(fs::rename(&fresh, library)?)
 }
 

@@ -92,7 +92,18 @@ fn cuda_standin() -> Result<Counts> {
     let (succeeded, output) = shell::tee(&mut command(standin::selftest()?))?;
     let mut counts = Counts::plain(&output).of_run(succeeded);
     let mut tests = cargo();
-    tests.args(["test", "--workspace", "--exclude", "xtask", "--no-fail-fast", "--lib", "--test", "cuda"]);
+    tests.args([
+        "test",
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--no-fail-fast",
+        "--lib",
+        "--test",
+        "cuda",
+        "--test",
+        "check",
+    ]);
     let (succeeded, output) = shell::tee(on_standin(&mut tests))?;
     counts += Counts::cargo(&output).of_run(succeeded);
     Ok(counts)
