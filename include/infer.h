@@ -87,7 +87,7 @@ typedef int32_t infer_status;
 #define INFER_ERROR_CANCELLED 11       ///< The run was cancelled, or its deadline has passed.
 #define INFER_ERROR_STATE 12           ///< The object cannot be used now, for example in a forked child.
 #define INFER_ERROR_INTERNAL 13        ///< A bug in this library. What took no part in the call is unharmed.
-#define INFER_ERROR_NOT_FINITE 14      ///< A number is NaN or infinite, and the session checks that: infer_session_options_set_check().
+#define INFER_ERROR_NOT_FINITE 14      ///< A number is NaN or infinite; see infer_session_options_set_check().
 
 /// Name of a status, "INFER_ERROR_IO"; "unknown" for numbers that this library does not know.
 /// Thread-safety: any thread. Lifetime: static.
@@ -412,7 +412,7 @@ typedef struct infer_run_options {
   uint64_t timeout_ns;        ///< Nanoseconds after which the run ends with INFER_ERROR_CANCELLED; 0 = never.
   const infer_cancel *cancel; ///< Ends the run with INFER_ERROR_CANCELLED when it is set; NULL = none.
   void *stream;               ///< cudaStream_t or CUstream for the work of a session on a GPU; NULL = its own.
-  void *event;                ///< cudaEvent_t or CUevent that is recorded behind the work of a session on a GPU; NULL = none.
+  void *event;                ///< cudaEvent_t or CUevent to record behind the work of a session on a GPU; NULL = none.
   infer_done_callback done;   ///< Called when the work is done; NULL = nobody.
   void *user_data;            ///< For `done`.
 } infer_run_options;

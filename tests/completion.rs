@@ -104,6 +104,52 @@ fn an_event_is_reached_behind_the_work() {
     }
 }
 
+/// Runs an ignored test of this file in a process of its own, where nobody else waits for the device.
+fn child(test: &str, variables: &[(&str, &str)]) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--ignored"]).envs(variables.iter().copied()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// What makes copies overlap with work: a context for each run that is under way.
+#[test]
+fn contexts_do_not_wait_for_each_other() {
+    if Device::open(0).is_ok() {
+        child("two_contexts", &[]);
+    }
+}
+
+#[test]
+#[ignore = "run by contexts_do_not_wait_for_each_other"]
+fn two_contexts() {
+    let device = Device::open(0).unwrap();
+    let stream = Arc::new(Stream::new(&device).unwrap());
+    let session = context(DeviceId::Cuda(0)).session().clone();
+    let mut contexts = [0; 2].map(|_| Context::new(&session));
+    let (done, told) = done();
+    for round in 1..=4 {
+        let y = [0; 2].map(|_| Memory::copy_of(&stream, &[0; 16]).unwrap());
+        let factors = [1.0, round as f32];
+        for ((context, y), factor) in contexts.iter_mut().zip(&y).zip(factors) {
+            // The host's input is free when the run returns.
+            let x = bytes(&X.map(|x| factor * x));
+            let mut outputs = [Output { device: data(y), ..Output::default() }];
+            let control = Control { done: Some(&done), asynchronous: true, ..Control::default() };
+            context.run(&[input(&x)], &mut outputs, control).unwrap();
+        }
+        if device.info().name == "Stand-in" {
+            assert!(told.try_recv().is_err(), "a run of one context waits for the other's");
+        }
+        device.synchronize().unwrap();
+        (0..2).for_each(|_| assert_eq!(told.recv().unwrap().0, Ok(())));
+        for (y, factor) in y.iter().zip(factors) {
+            let mut got = [0; 16];
+            y.read(&mut got).unwrap();
+            assert_eq!(floats(&got), Y.map(|y| factor * y));
+        }
+    }
+}
+
 #[test]
 fn a_run_that_is_captured_cannot_tell() {
     let Ok(device) = Device::open(0) else { return };
@@ -129,10 +175,7 @@ fn a_run_that_is_captured_cannot_tell() {
 fn a_device_that_fails_is_told_of() {
     let Ok(device) = Device::open(0) else { return };
     if device.info().name == "Stand-in" {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "the_device_fails", "--ignored"]).env("INFER_STANDIN_FAIL", "cuCtxSynchronize:1:700");
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        child("the_device_fails", &[("INFER_STANDIN_FAIL", "cuCtxSynchronize:1:700")]);
     }
 }
 
