@@ -46,7 +46,8 @@
 #define INFER_ERROR_INIT {sizeof(infer_error), 0, 0, 0, {0}, {0}, {0}}
 #define INFER_TENSOR_INIT {sizeof(infer_tensor), 0, 0, 0, 0, 0, NULL, 0, 0, {0}, {0}, NULL}
 #define INFER_TENSOR_INFO_INIT {sizeof(infer_tensor_info), 0, 0, 0, NULL, {0}, {NULL}, {0}, {0}}
-#define INFER_RUN_OPTIONS_INIT {sizeof(infer_run_options), 0, 0, NULL, NULL}
+#define INFER_MEMORY_INFO_INIT {sizeof(infer_memory_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define INFER_RUN_OPTIONS_INIT {sizeof(infer_run_options), 0, 0, NULL, NULL, NULL, NULL, NULL}
 
 #ifdef __cplusplus
 extern "C" {
@@ -86,6 +87,7 @@ typedef int32_t infer_status;
 #define INFER_ERROR_CANCELLED 11       ///< The run was cancelled, or its deadline has passed.
 #define INFER_ERROR_STATE 12           ///< The object cannot be used now, for example in a forked child.
 #define INFER_ERROR_INTERNAL 13        ///< A bug in this library. What took no part in the call is unharmed.
+#define INFER_ERROR_NOT_FINITE 14      ///< A number is NaN or infinite; see infer_session_options_set_check().
 
 /// Name of a status, "INFER_ERROR_IO"; "unknown" for numbers that this library does not know.
 /// Thread-safety: any thread. Lifetime: static.
@@ -386,21 +388,33 @@ INFER_API infer_status infer_model_metadata_get(const infer_model *model, const 
 
 /* Settings of a run */
 
-#define INFER_RUN_ASYNC 1 ///< Flag: return when the GPU's work is in the caller's stream.
+#define INFER_RUN_ASYNC 1 ///< Flag: return when the GPU's work is in the stream.
 
 typedef struct infer_cancel infer_cancel; ///< Stops runs that are under way.
 
+/// Called once if the run returns INFER_OK, and never otherwise: with INFER_OK, or INFER_ERROR_DEVICE if the GPU has failed
+/// since. With INFER_RUN_ASYNC on a GPU that is on a thread of the driver, when the stream has come past the run's work,
+/// and what comes later into the stream waits for it; else before the run returns, on its thread. It must not call the
+/// library or CUDA. A run with it cannot be captured: put a host function into the graph behind the run instead.
+typedef void (*infer_done_callback)(void *user_data, infer_status status);
+
 /// Settings of one run; start with INFER_RUN_OPTIONS_INIT.
 ///
-/// `stream` is one of the device's primary context, and there until the run's work is done. With INFER_RUN_ASYNC, which
-/// needs a stream, the run returns when its work is in there; inputs and outputs in the GPU's memory must stay until
-/// the stream has come past it. Outputs in the host's memory are waited for nevertheless.
+/// `stream` is one of the device's primary context, and there until the run's work is done. With INFER_RUN_ASYNC the run
+/// returns when its work is in there; inputs and outputs in the GPU's memory must stay until the stream has come past it.
+/// Outputs in the host's memory are waited for nevertheless. Somebody must be able to wait for the rest: by `stream`,
+/// `event` or `done`.
+///
+/// On the processor all is done when the run returns, also with INFER_RUN_ASYNC; `stream` and `event` are left alone.
 typedef struct infer_run_options {
   uint32_t struct_size;       ///< sizeof(infer_run_options), as INFER_RUN_OPTIONS_INIT sets it.
   uint32_t flags;             ///< INFER_RUN_ASYNC, or 0.
   uint64_t timeout_ns;        ///< Nanoseconds after which the run ends with INFER_ERROR_CANCELLED; 0 = never.
   const infer_cancel *cancel; ///< Ends the run with INFER_ERROR_CANCELLED when it is set; NULL = none.
   void *stream;               ///< cudaStream_t or CUstream for the work of a session on a GPU; NULL = its own.
+  void *event;                ///< cudaEvent_t or CUevent to record behind the work of a session on a GPU; NULL = none.
+  infer_done_callback done;   ///< Called when the work is done; NULL = nobody.
+  void *user_data;            ///< For `done`.
 } infer_run_options;
 
 /// Makes a token that is not set. Any number of runs may watch it.
@@ -450,9 +464,27 @@ INFER_API infer_status infer_session_options_set_threads(infer_session_options *
 INFER_API infer_status infer_session_options_set_device(infer_session_options *options, infer_device device, int32_t id,
                                                         uint32_t fallback);
 
+/// As infer_session_options_set_device(), for the device called `name`: "cpu", "cuda", "cuda:1", or as "cuda:GPU-8f6d3c1e-..."
+/// the GPU with a UUID, as NVIDIA's tools write it, also without "cuda:".
+/// Thread-safety: one thread at a time. Lifetime: copied.
+INFER_API infer_status infer_session_options_set_device_name(infer_session_options *options, const char *name,
+                                                             uint32_t fallback);
+
 /// How a GPU computes; a session on the processor computes in f32 whatever is set. Inputs and outputs keep their types.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_session_options_set_precision(infer_session_options *options, infer_precision precision);
+
+/// Computes the nodes called `node` in f32 whatever the precision is; infer_session_create() refuses a name that the model
+/// does not have. Each call adds one.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+INFER_API infer_status infer_session_options_keep_f32(infer_session_options *options, const char *node);
+
+/// Whether each run checks its inputs and what each step computes (1), which is slow, or not (0). The first number that is
+/// NaN or infinite then ends it with INFER_ERROR_NOT_FINITE: infer_error names the node, or the message the input, and tells
+/// how many there are, where, and how large what the step has read is. Infinities that the model itself has, as masks do,
+/// may be passed on. Such a run waits for each step, and cannot be captured.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+INFER_API infer_status infer_session_options_set_check(infer_session_options *options, uint32_t check);
 
 /// Most bytes of activations and workspace for one run; a run that needs more ends with INFER_ERROR_NO_MEMORY.
 /// Thread-safety: one thread at a time. Lifetime: copied.
@@ -483,9 +515,34 @@ INFER_API infer_status infer_session_prepare(const infer_session *session, const
 INFER_API infer_status infer_session_run(const infer_session *session, const infer_run_options *options,
                                          const infer_tensor *inputs, size_t n, infer_tensor *outputs, size_t m);
 
+/* Memory of a session
+ *
+ * What a session occupies; infer_device_describe() tells what the whole process does on a GPU.
+ */
+
+/// Bytes that a session occupies; start with INFER_MEMORY_INFO_INIT.
+typedef struct infer_memory_info {
+  uint32_t struct_size;    ///< sizeof(infer_memory_info), as INFER_MEMORY_INFO_INIT sets it.
+  uint32_t contexts;       ///< Runs for which there is memory: one for each context, and those of infer_session_run().
+  uint64_t weights;        ///< The model's weights as they are in the file; with INFER_OPEN_MAP processes share them.
+  uint64_t rearranged;     ///< Weights in another order, made so far, for all sessions of the model.
+  uint64_t arenas;         ///< Of all contexts: activations and workspace.
+  uint64_t scratch;        ///< Of all contexts: scratch memory of threads.
+  uint64_t copies;         ///< Of all contexts: what outlives a part of a run, and copies of inputs and outputs.
+  uint64_t plans;          ///< Plans that are kept for shapes of inputs: a number, not bytes.
+  uint64_t device_weights; ///< Weights in the GPU's memory.
+  uint64_t device_arenas;  ///< Of all contexts: activations and workspace in the GPU's memory.
+  uint64_t staging;        ///< Of all contexts: memory of the host for copies to the GPU and from it.
+} infer_memory_info;
+
+/// Tells what a session occupies; a context counts as it was after its last run.
+/// Thread-safety: any thread, also while runs are under way. Lifetime: numbers.
+INFER_API infer_status infer_session_memory(const infer_session *session, infer_memory_info *out);
+
 /* Context
  *
- * Memory for one run at a time, with inputs and outputs that stay bound from run to run.
+ * Memory for one run at a time, with inputs and outputs that stay bound from run to run. On a GPU one context's copies
+ * overlap with another's work: give each a stream, and use them in turn with INFER_RUN_ASYNC.
  */
 
 typedef struct infer_context infer_context; ///< One thread's way to run a session.

@@ -315,9 +315,14 @@ class Session : public Handle<infer_session, infer_session_destroy> {
     Options &device(infer_device device, int32_t id = 0, bool fallback = false) {
       return note(infer_session_options_set_device(get(), device, id, fallback)), *this;
     }
+    Options &device_name(const char *name, bool fallback = false) {
+      return note(infer_session_options_set_device_name(get(), name, fallback)), *this;
+    }
     Options &precision(infer_precision precision) {
       return note(infer_session_options_set_precision(get(), precision)), *this;
     }
+    Options &keep_f32(const char *node) { return note(infer_session_options_keep_f32(get(), node)), *this; }
+    Options &check(bool check) { return note(infer_session_options_set_check(get(), check)), *this; }
     Options &max_memory(uint64_t bytes) { return note(infer_session_options_set_max_memory(get(), bytes)), *this; }
   };
 
@@ -329,6 +334,12 @@ class Session : public Handle<infer_session, infer_session_destroy> {
 
   Status prepare(std::initializer_list<Tensor> inputs) const {
     return Status(infer_session_prepare(get(), detail::raw(inputs.begin()), inputs.size()));
+  }
+  /// What the session occupies.
+  Result<infer_memory_info> memory() const {
+    infer_memory_info info = INFER_MEMORY_INFO_INIT;
+    const infer_status code = infer_session_memory(get(), &info);
+    return detail::result(code, info);
   }
   /// Runs on `n` inputs; an output without memory is allocated.
   Status run(const Tensor *inputs, size_t n, Tensor *outputs, size_t m, const infer_run_options *options = nullptr) const {

@@ -36,6 +36,8 @@ pub enum Status {
     State = 12,
     /// A bug in this library.
     Internal = 13,
+    /// A number is NaN or infinite, and the session checks that.
+    NotFinite = 14,
 }
 
 /// A failure: its kind, a message that says what, where and what to do, and the node concerned if there is one.

@@ -273,6 +273,38 @@ fn the_first_error_stays() {
 }
 
 #[test]
+fn a_profiler_sees_each_step_by_name() {
+    if !is_standin() {
+        return;
+    }
+    let ranges = |variables: &[(&str, &str)]| {
+        let text = child("three_runs", variables);
+        text.lines().filter_map(|line| line.strip_prefix("range 0: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let profiler = concat!(env!("CARGO_MANIFEST_DIR"), "/build/cuda/nvtx/libprofiler.so");
+    let seen = ranges(&[("NVTX_INJECTION64_PATH", profiler)]);
+    let run = [
+        "to cuda: first",
+        "first (MatMul)",
+        "first.softmax (Softmax)",
+        "second (MatMul)",
+        "second.softmax (Softmax)",
+        "from cuda: second.softmax",
+        "from cuda: second.softmax",
+    ];
+    assert_eq!(seen, run.repeat(3));
+    assert!(ranges(&[("NVTX_INJECTION64_PATH", profiler), ("INFER_NVTX", "0")]).is_empty());
+    assert!(ranges(&[("NVTX_INJECTION64_PATH", "/no/such/profiler.so")]).is_empty());
+}
+
+#[test]
+#[ignore = "run by a_profiler_sees_each_step_by_name"]
+fn three_runs() {
+    let mut context = Context::new(&session(&layers(), DeviceId::Cuda(0), Precision::F32));
+    (0..3).for_each(|seed| drop(run(&mut context, 2, seed)));
+}
+
+#[test]
 fn exhausted_memory_is_an_error_that_passes() {
     if is_standin() {
         child("memory_runs_out", &[("INFER_STANDIN_MEMORY", "400000")]);

@@ -31,6 +31,8 @@ MODELS = (
     "shufflenet_v2 squeezenet1_1 minilm lstm vgg16"
 ).split()
 TIMED = MODELS[:4]
+# Programs that test sessions, and their sources in tests/.
+SESSIONS = {"sessions": "cuda", "numbers": "check", "completion": "completion"}
 STAGES = "probe operators models lifecycle speed profile sanitizer compile".split()
 LOG_BYTES = 8 << 20
 SKIPPED = "skipped"
@@ -42,7 +44,8 @@ def pack(arguments):
     folder = arguments.folder.resolve()
     if not arguments.no_build:
         subprocess.run(["cargo", "xtask", "dist"], cwd=root, check=True)
-    build = ["cargo", "test", "--package", "infer", "--features", "write", "--lib", "--test", "cuda", "--no-run"]
+    build = ["cargo", "test", "--package", "infer", "--features", "write", "--no-run", "--lib"]
+    build += [argument for name in SESSIONS.values() for argument in ("--test", name)]
     messages = subprocess.run(build + ["--message-format", "json"], cwd=root, check=True, stdout=subprocess.PIPE, text=True).stdout
     built = (json.loads(line) for line in messages.splitlines() if line.startswith("{"))
     tests = {message["target"]["name"]: message["executable"] for message in built if message.get("executable")}
@@ -50,7 +53,7 @@ def pack(arguments):
     files |= {path: f"infer/{path.name}" for path in (root / "python" / "infer").glob("*.py")}
     files |= {root / "bench" / "export.py": "export.py", root / "examples" / "digits" / "digits.onnx": "digits.onnx"}
     programs = {root / "dist/lib/libinfer.so.1": "infer/libinfer.so.1", root / "dist/bin/infer": "infer/infer"}
-    programs |= {tests["infer"]: "tests/operators", tests["cuda"]: "tests/sessions"}
+    programs |= {tests["infer"]: "tests/operators"} | {tests[test]: f"tests/{name}" for name, test in SESSIONS.items()}
     for source, name in (files | programs).items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -205,10 +208,10 @@ class Checks:
     def stage_operators(self):
         """The operators' tests, those of a family in a process, and the sessions'."""
         jobs = []
-        for program in ("operators", "sessions"):
+        for program in ("operators", *SESSIONS):
             every, apart = (self.names(program, *options) for options in ((), ("--ignored",)))
             names = sorted(set(every) - set(apart))
-            if program == "sessions":
+            if program in SESSIONS:
                 jobs.append((program, "", names))
                 continue
             families = {re.match(r"(ops::\w+|cuda|plan|exec)::", name) for name in names} - {None}

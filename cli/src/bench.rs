@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use infer::error::{Error, Result};
 use infer::exec::{Control, Profile};
 use infer::ops::TensorInfo;
-use infer::session::{Context, Input, Model, OpenOptions, Output, Session};
+use infer::session::{Context, Input, MemoryReport, Model, OpenOptions, Output, Session, SessionOptions};
 use infer::tensor::{Buffer, DType};
 use serde_json::json;
 
-use crate::device::DeviceArguments;
+use crate::device::{self, DeviceArguments};
 use crate::output;
 use crate::profile::{self, Report};
 use crate::shapes::{self, ShapeArgument};
@@ -30,6 +30,9 @@ pub struct Arguments {
     threads: usize,
     #[command(flatten)]
     device: DeviceArguments,
+    /// End with an error that names the node at the first NaN or infinity; slow
+    #[arg(long)]
+    check: bool,
     /// How long to measure
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
@@ -68,6 +71,7 @@ struct Figures {
     runs: Vec<f64>,
     /// Memory that the process shares with nobody, more than before.
     private: f64,
+    memory: MemoryReport,
     profile: Option<Report>,
 }
 
@@ -101,6 +105,7 @@ fn show(arguments: &Arguments, figures: Figures, batch: Option<usize>) -> Result
             "p50_ms": round(p50),
             "min_ms": round(min),
             "private_mb": round(figures.private),
+            "memory": device::memory_json(&figures.memory),
             "runs": figures.runs.len(),
         });
         if let (Some(batch), Some(throughput)) = (batch, throughput) {
@@ -115,13 +120,14 @@ fn show(arguments: &Arguments, figures: Figures, batch: Option<usize>) -> Result
     let items = throughput.map_or_else(String::new, |n| format!("  throughput  {n:10.1} items/s\n"));
     output::print(&format!(
         "{}{title}, {} threads\n  median run  {p50:10.3} ms\n  best run    {min:10.3} ms  of {}\n{items}  load        {:10.3} ms\n  \
-         + first run {:10.3} ms\n  private     {:10.1} MB\n{}",
+         + first run {:10.3} ms\n  private     {:10.1} MB\n{}{}",
         arguments.model.display(),
         figures.threads,
         figures.runs.len(),
         figures.load,
         figures.first,
         figures.private,
+        device::memory_text(&figures.memory),
         figures.profile.map_or_else(String::new, |profile| profile.text(arguments.slowest))
     ))
 }
@@ -131,7 +137,10 @@ fn measure(arguments: &Arguments, batch: Option<usize>) -> Result<Figures> {
     let start = Instant::now();
     let milliseconds = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
     let model = Model::open(&arguments.model, &OpenOptions::default())?;
-    let session = Session::new(&model, &arguments.device.options(arguments.threads))?;
+    let session = Session::new(
+        &model,
+        &SessionOptions { check: arguments.check, ..arguments.device.options(arguments.threads) },
+    )?;
     let load = milliseconds(start);
 
     let mut infos = shapes::inputs(&model, &arguments.shape)?;
@@ -158,12 +167,13 @@ fn measure(arguments: &Arguments, batch: Option<usize>) -> Result<Figures> {
         runs.push(milliseconds(start));
     }
     let private = (private_memory()? - before).max(0.0);
+    let memory = session.memory();
     let threads = session.threads();
     let profiled = |profile: &Profile| run(&mut context, &inputs, &mut results, Some(profile));
     let count = runs.len().min(PROFILED_RUNS);
     let profile = arguments.profile.then(|| profile::profile(model.program(), threads, count, profiled)).transpose()?;
     runs.sort_by(f64::total_cmp);
-    Ok(Figures { threads, load, first, runs, private, profile })
+    Ok(Figures { threads, load, first, runs, private, memory, profile })
 }
 
 /// Runs into the memory of the results before, as an application would.

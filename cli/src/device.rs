@@ -1,22 +1,31 @@
-//! `--device` and `--precision`: where a model runs.
+//! `--device`, `--precision` and what goes with them: where a model runs.
 
-use infer::session::{DeviceId, LibraryFacts, Precision, SessionOptions};
+use std::str::FromStr;
+
+use infer::session::{DeviceId, LibraryFacts, MemoryReport, Occupied, Precision, SessionOptions};
+use serde_json::{Value, json};
+
+use crate::output;
 
 /// Where the model runs.
 #[derive(clap::Args)]
 pub struct DeviceArguments {
-    /// Where it runs: cpu, cuda or cuda:N
-    #[arg(long, default_value = "cpu", value_parser = device)]
+    /// Where it runs: cpu, cuda, cuda:N or cuda:GPU-UUID
+    #[arg(long, default_value = "cpu", value_parser = DeviceId::from_str)]
     device: DeviceId,
     /// How a GPU computes what the model has in f32: f32, tf32, f16 or bf16
     #[arg(long, default_value = "f32", value_parser = precision)]
     precision: Precision,
+    /// A node that a GPU computes in f32 whatever the precision is; may be given several times
+    #[arg(long, value_name = "NODE")]
+    keep_f32: Vec<String>,
 }
 
 impl DeviceArguments {
     /// Settings of a session that runs there, with so many threads on the processor.
     pub fn options(&self, threads: usize) -> SessionOptions {
-        SessionOptions { device: self.device, precision: self.precision, threads, ..SessionOptions::default() }
+        let (device, precision, keep_f32) = (self.device, self.precision, self.keep_f32.clone());
+        SessionOptions { device, precision, keep_f32, threads, ..SessionOptions::default() }
     }
 
     /// The libraries that may take part there.
@@ -30,14 +39,37 @@ impl DeviceArguments {
     }
 }
 
-fn device(text: &str) -> Result<DeviceId, String> {
-    let unknown = || "it is none of cpu, cuda, cuda:N".to_owned();
-    match text.split_once(':') {
-        None if text == "cpu" => Ok(DeviceId::Cpu),
-        None if text == "cuda" => Ok(DeviceId::Cuda(0)),
-        Some(("cuda", number)) => number.parse::<u16>().map(|n| DeviceId::Cuda(n.into())).map_err(|_| unknown()),
-        _ => Err(unknown()),
+/// What a session occupies, by what it is for and in which memory.
+fn memory(report: &MemoryReport) -> [(&'static str, Vec<(&'static str, u64)>); 2] {
+    let MemoryReport { weights, rearranged, occupied, device_weights, .. } = *report;
+    let Occupied { arenas, scratch, copies, device_arenas, staging } = occupied;
+    let host = [("weights", weights), ("rearranged", rearranged), ("arenas", arenas), ("scratch", scratch)];
+    let host = host.into_iter().chain([("copies", copies), ("staging", staging)]);
+    [("host", host.collect()), ("gpu", vec![("weights", device_weights), ("arenas", device_arenas)])]
+}
+
+/// A line for each memory of which a session occupies something.
+pub fn memory_text(report: &MemoryReport) -> String {
+    let mut text = String::new();
+    for (place, parts) in memory(report) {
+        let parts = parts.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{} {name}", output::bytes(*n)));
+        let parts = parts.collect::<Vec<_>>().join(", ");
+        if !parts.is_empty() {
+            text += &format!("  memory      {place}: {parts}\n");
+        }
     }
+    text
+}
+
+/// The same, in bytes, with the numbers of contexts and plans.
+pub fn memory_json(report: &MemoryReport) -> Value {
+    let mut json = json!({"contexts": report.contexts, "plans": report.plans});
+    for (place, parts) in memory(report) {
+        for (name, bytes) in parts {
+            json[place][name] = json!(bytes);
+        }
+    }
+    json
 }
 
 fn precision(text: &str) -> Result<Precision, String> {
@@ -47,20 +79,5 @@ fn precision(text: &str) -> Result<Precision, String> {
         "f16" => Ok(Precision::F16),
         "bf16" => Ok(Precision::Bf16),
         _ => Err("it is none of f32, tf32, f16, bf16".into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_are_named_as_in_python() {
-        assert_eq!(device("cpu"), Ok(DeviceId::Cpu));
-        assert_eq!(device("cuda"), Ok(DeviceId::Cuda(0)));
-        assert_eq!(device("cuda:3"), Ok(DeviceId::Cuda(3)));
-        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cpu:0", "cuda:70000"] {
-            assert!(device(wrong).is_err(), "{wrong}");
-        }
     }
 }

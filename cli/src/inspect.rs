@@ -8,7 +8,7 @@ use infer::error::Result;
 use infer::graph::Program;
 use infer::model::{self, Header, MAJOR, Mode};
 use infer::ops::TensorInfo;
-use infer::session::{LibraryFacts, Model, OpenOptions, PlacedStep, Port, PortDim, Session};
+use infer::session::{LibraryFacts, Model, OpenOptions, PlacedStep, Planned, Port, PortDim, Session};
 use serde_json::{Value, json};
 
 use crate::device::DeviceArguments;
@@ -46,7 +46,9 @@ struct Report {
     /// Number of constants' elements, and their bytes as stored.
     parameters: (u64, u64),
     /// Extents, bytes of activations and workspace, and the least that any plan would need; or why there is no plan.
-    memory: Result<(Vec<TensorInfo>, usize, usize)>,
+    memory: Result<(Vec<TensorInfo>, Planned)>,
+    /// Bytes of weights in the memory of a device other than the processor.
+    device_weights: u64,
     /// The steps of a run on a device other than the processor.
     placement: Option<Vec<PlacedStep>>,
     /// The libraries that take part in it.
@@ -71,8 +73,8 @@ fn report(arguments: &Arguments) -> Result<Report> {
     let (operators, parameters) = (operators(model.program()), parameters(model.program()));
     let session = Session::new(&model, &arguments.device.options(1))?;
     let memory = shapes::inputs(&model, &arguments.shape).and_then(|inputs| {
-        let (planned, least) = session.memory(&inputs)?;
-        Ok((inputs, planned, least))
+        let planned = session.plan(&inputs)?;
+        Ok((inputs, planned))
     });
     // Without a wish of the caller's it is no failure that there is no plan.
     if !arguments.shape.is_empty() || arguments.device.is_device() {
@@ -83,7 +85,8 @@ fn report(arguments: &Arguments) -> Result<Report> {
         _ => None,
     };
     let libraries = if placement.is_some() { arguments.device.libraries() } else { vec![] };
-    Ok(Report { path, header, model, operators, parameters, memory, placement, libraries })
+    let device_weights = session.memory().device_weights;
+    Ok(Report { path, header, model, operators, parameters, memory, device_weights, placement, libraries })
 }
 
 fn operators(program: &Program) -> Vec<(&'static str, usize)> {
@@ -128,12 +131,21 @@ impl Report {
         let count = if count < 100_000 { format!("{count}") } else { format!("{:.2} million", count as f64 / 1e6) };
         line("parameters", &format!("{count}, {}", output::bytes(bytes)));
         match &self.memory {
-            Ok((inputs, planned, least)) => {
+            Ok((inputs, planned)) => {
                 let shapes = self.model.inputs().iter().zip(inputs);
                 let shapes: Vec<_> =
                     shapes.map(|(port, i)| format!("{}={}", port.name, shapes::text(&i.dims))).collect();
-                let (planned, least) = (output::bytes(*planned as u64), output::bytes(*least as u64));
-                line("memory", &format!("{planned} for {}; at least {least} is alive at once", shapes.join(" ")));
+                let bytes = |n: usize| output::bytes(n as u64);
+                let (arena, least, shapes) = (bytes(planned.arena), bytes(planned.least), shapes.join(" "));
+                line("memory", &format!("{arena} for {shapes}; at least {least} is alive at once"));
+                if self.placement.is_some() {
+                    let (arena, staging) = (bytes(planned.device_arena), bytes(planned.staging));
+                    let weights = output::bytes(self.device_weights);
+                    line(
+                        "on the GPU",
+                        &format!("{arena}, and {weights} of weights; {staging} of the host's for copies"),
+                    );
+                }
             }
             Err(error) => line("memory", &format!("not planned: {error}")),
         }
@@ -163,11 +175,18 @@ impl Report {
         let ports = |ports: &[Port]| ports.iter().map(port_json).collect::<Vec<_>>();
         let state = |s: &infer::graph::State| json!({"input": program.input_names[s.input], "output": program.output_names[s.output]});
         let memory = match &self.memory {
-            Ok((inputs, planned, least)) => {
+            Ok((inputs, planned)) => {
                 let shapes = self.model.inputs().iter().zip(inputs);
                 let shapes: serde_json::Map<_, _> =
                     shapes.map(|(port, i)| (port.name.clone(), json!(i.dims[..]))).collect();
-                json!({"shapes": shapes, "planned_bytes": planned, "least_bytes": least})
+                json!({
+                    "shapes": shapes,
+                    "planned_bytes": planned.arena,
+                    "least_bytes": planned.least,
+                    "device_planned_bytes": planned.device_arena,
+                    "device_weight_bytes": self.device_weights,
+                    "staging_bytes": planned.staging,
+                })
             }
             Err(error) => json!({"error": error.to_string()}),
         };

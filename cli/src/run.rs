@@ -7,7 +7,7 @@ use std::sync::Arc;
 use infer::error::{Error, Result};
 use infer::exec::Control;
 use infer::ops::TensorInfo;
-use infer::session::{Input, Model, OpenOptions, Output, Session};
+use infer::session::{Input, Model, OpenOptions, Output, Session, SessionOptions};
 use infer::tensor::{DType, Element, View};
 
 use crate::device::DeviceArguments;
@@ -48,6 +48,9 @@ pub struct Arguments {
     threads: usize,
     #[command(flatten)]
     device: DeviceArguments,
+    /// End with an error that names the node at the first NaN or infinity; slow
+    #[arg(long)]
+    check: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +71,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for file in arguments.output.iter().filter(|file| !is_archive(&file.path)) {
         shapes::find(model.outputs(), file.name.as_deref(), "--output")?;
     }
-    let session = Session::new(&model, &arguments.device.options(arguments.threads))?;
+    let session = Session::new(
+        &model,
+        &SessionOptions { check: arguments.check, ..arguments.device.options(arguments.threads) },
+    )?;
     let outputs = run_once(&session, &inputs)?;
     if arguments.output.is_empty() {
         let text: String = outputs.iter().map(|(name, tensor)| summary(name, tensor)).collect();

@@ -91,6 +91,20 @@ fn images_and_arrays_go_in_and_come_out() {
 }
 
 #[test]
+fn numbers_that_are_not_finite_are_found() {
+    let folder = Folder::new("check");
+    let pixels = |value: f32| fs::write(folder.0.join("x.raw"), [value.to_le_bytes(); 64].as_flattened()).unwrap();
+    let run = ["run", "m.infer", "-i", "x.raw", "--check"];
+    pixels(1.0);
+    folder.passes(&run);
+    pixels(f32::NAN);
+    folder.fails(1, "input 0 'image': 64 of 64 values", &run);
+    pixels(3e38);
+    folder.fails(1, "(Conv): output 0", &run);
+    folder.fails(1, "no such node", &["run", "m.infer", "-i", "x.raw", "--keep-f32", "no such node"]);
+}
+
+#[test]
 fn damage_is_found() {
     let folder = Folder::new("damage");
     assert!(folder.passes(&["verify", "m.infer", "m.infer"]).contains("m.infer: whole"));
@@ -168,6 +182,10 @@ fn a_measurement_is_one_line() {
         json["first_ms"].as_f64() >= json["load_ms"].as_f64() && json["p50_ms"].as_f64() >= json["min_ms"].as_f64()
     );
     assert!(json.get("profile").is_none());
+    assert_eq!((&json["memory"]["contexts"], &json["memory"]["plans"]), (&Value::from(1), &Value::from(1)));
+    assert!(json["memory"]["host"]["weights"].as_u64() > Some(1000) && json["memory"]["gpu"]["weights"] == 0, "{line}");
+    let text = folder.passes(&["bench", "m.infer", "--seconds", "0", "--threads", "1"]);
+    assert!(text.lines().any(|line| line.starts_with("  memory      host: ")), "{text}");
     folder.fails(1, "1025", &["bench", "m.infer", "--threads", "1025"]);
 }
 

@@ -121,11 +121,13 @@ class Session:
 
     path: the model file.
     threads: how many threads work on a run, the calling one among them; 0 is one for each core.
-    device: "cpu", "cuda" or "cuda:1".
+    device: "cpu", "cuda", "cuda:1", or with the GPU's UUID "cuda:GPU-8f6d3c1e-…".
     precision: how a GPU computes what the model has in f32, "f32", "tf32", "f16" or "bf16".
+    keep_f32: names of nodes that it computes in f32 whatever the precision is.
+    check: whether the first NaN or infinity that a run has or computes ends it with an error that names the node; slow.
     """
 
-    def __init__(self, path, threads=0, device="cpu", precision="f32"):
+    def __init__(self, path, threads=0, device="cpu", precision="f32", keep_f32=(), check=False):
         self._handle = ctypes.c_void_p()
         self._destroy = lib.infer_session_destroy
         model, options = ctypes.c_void_p(), ctypes.c_void_p()
@@ -136,8 +138,11 @@ class Session:
             self.metadata = _metadata(model)
             _check(lib.infer_session_options_create(options))
             _check(lib.infer_session_options_set_threads(options, _unsigned(threads)))
-            _check(lib.infer_session_options_set_device(options, *_device(device), 0))
+            _set_device(options, device)
             _check(lib.infer_session_options_set_precision(options, _precision(precision)))
+            for node in keep_f32:
+                _check(lib.infer_session_options_keep_f32(options, node.encode()))
+            _check(lib.infer_session_options_set_check(options, bool(check)))
             _check(lib.infer_session_create(model, options, self._handle))
         finally:
             lib.infer_session_options_destroy(options)
@@ -148,6 +153,12 @@ class Session:
 
     def __del__(self):
         self._destroy(self._handle)
+
+    def memory(self):
+        """What the session occupies, as a dict: bytes by what they are for, and the numbers of `contexts` and `plans`."""
+        info = _library.MemoryInfo(struct_size=ctypes.sizeof(_library.MemoryInfo))
+        _check(lib.infer_session_memory(self._handle, info))
+        return {name: getattr(info, name) for name, _ in info._fields_ if name != "struct_size"}
 
     def run(self, feed, timeout=None):
         """Runs the model on a dict of an array for each input's name; returns the list of its outputs.
@@ -173,12 +184,11 @@ def _unsigned(number):
     return number
 
 
-def _device(text):
-    kind, _, number = text.partition(":")
-    kinds = {"cpu": _library.CPU, "cuda": _library.CUDA}
-    if kind not in kinds or not (number or "0").isdigit():
-        raise ValueError(f"device {text!r} is none of 'cpu', 'cuda', 'cuda:N'")
-    return kinds[kind], int(number or 0)
+def _set_device(options, name):
+    try:
+        _check(lib.infer_session_options_set_device_name(options, name.encode(), 0))
+    except Error as error:
+        raise ValueError(str(error)) from None
 
 
 def _precision(text):

@@ -64,6 +64,24 @@ class ErrorInfo(ctypes.Structure):
     ]
 
 
+class MemoryInfo(ctypes.Structure):
+    """infer_memory_info"""
+
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("contexts", c_uint32),
+        ("weights", c_uint64),
+        ("rearranged", c_uint64),
+        ("arenas", c_uint64),
+        ("scratch", c_uint64),
+        ("copies", c_uint64),
+        ("plans", c_uint64),
+        ("device_weights", c_uint64),
+        ("device_arenas", c_uint64),
+        ("staging", c_uint64),
+    ]
+
+
 class RunOptions(ctypes.Structure):
     """infer_run_options"""
 
@@ -73,6 +91,9 @@ class RunOptions(ctypes.Structure):
         ("timeout_ns", c_uint64),
         ("cancel", c_void_p),
         ("stream", c_void_p),
+        ("event", c_void_p),
+        ("done", c_void_p),
+        ("user_data", c_void_p),
     ]
 
 
@@ -91,9 +112,12 @@ _FUNCTIONS = {
     "infer_session_options_create": (c_int32, [POINTER(c_void_p)]),
     "infer_session_options_destroy": (None, [c_void_p]),
     "infer_session_options_set_threads": (c_int32, [c_void_p, c_uint32]),
-    "infer_session_options_set_device": (c_int32, [c_void_p, c_uint32, c_int32, c_uint32]),
+    "infer_session_options_set_device_name": (c_int32, [c_void_p, c_char_p, c_uint32]),
     "infer_session_options_set_precision": (c_int32, [c_void_p, c_uint32]),
+    "infer_session_options_keep_f32": (c_int32, [c_void_p, c_char_p]),
+    "infer_session_options_set_check": (c_int32, [c_void_p, c_uint32]),
     "infer_session_create": (c_int32, [c_void_p, c_void_p, POINTER(c_void_p)]),
+    "infer_session_memory": (c_int32, [c_void_p, POINTER(MemoryInfo)]),
     "infer_session_destroy": (None, [c_void_p]),
     "infer_session_run": (c_int32, [c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t]),
     "infer_tensor_release": (None, [POINTER(Tensor)]),

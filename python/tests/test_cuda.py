@@ -103,7 +103,9 @@ class Digits(unittest.TestCase):
 class Anywhere(Digits):
     def test_a_gpu_that_is_not_there(self):
         self.fails("INFER_ERROR_DEVICE", "driver", lambda: infer.Session(self.path, device="cuda:4096"))
-        for wrong in ("gpu", "cuda:x", "cuda:-1"):
+        unknown = "cuda:GPU-00000000-0000-0000-0000-000000000000"
+        self.fails("INFER_ERROR_DEVICE", "", lambda: infer.Session(self.path, device=unknown))
+        for wrong in ("gpu", "cuda:x", "cuda:-1", "cuda:GPU-0"):
             with self.assertRaisesRegex(ValueError, "cuda:N"):
                 infer.Session(self.path, device=wrong)
 
@@ -147,6 +149,20 @@ class OnGpu(Digits):
         for precision, tolerance in (("tf32", 5e-3), ("f16", 2e-2), ("bf16", 5e-2)):
             session = infer.Session(self.path, device="cuda:0", precision=precision)
             self.close(session.run({"image": self.images})[0], wanted, tolerance)
+
+    def test_memory(self):
+        session = infer.Session(self.path, device="cuda")
+        session.run({"image": self.images})
+        memory = session.memory()
+        self.assertTrue(memory["device_weights"] > 0 and memory["device_arenas"] > 0 and memory["staging"] > 0)
+
+    def test_overflow_in_f16(self):
+        bright = {"image": np.full((1, 1, 8, 8), 6e4, np.float32)}
+        with self.assertRaises(infer.Error) as caught:
+            infer.Session(self.path, device="cuda", precision="f16", check=True).run(bright)
+        self.assertEqual((caught.exception.status, caught.exception.op), ("INFER_ERROR_NOT_FINITE", "Conv"))
+        self.assertIn("keep the node in f32", str(caught.exception))
+        infer.Session(self.path, device="cuda", check=True).run(bright)
 
     def test_tensors_in_its_memory(self):
         for count in (2, 2, 2, 3, 2):

@@ -88,6 +88,26 @@ class Digits(unittest.TestCase):
             infer.Session(self.path, device="abacus")
         self.close(run({"image": self.images[:1]})[0], self.logits[:1])
 
+    def test_numbers_that_are_not_finite(self):
+        session = infer.Session(self.path, threads=1, check=True)
+        self.close(session.run({"image": self.images[:2]})[0], self.logits[:2])
+        for value, where in ((np.nan, ""), (3e38, "Conv")):
+            with self.assertRaises(infer.Error) as caught:
+                session.run({"image": np.full((1, 1, 8, 8), value, np.float32)})
+            self.assertEqual(caught.exception.status, "INFER_ERROR_NOT_FINITE")
+            self.assertEqual(caught.exception.op, where)
+        with self.assertRaisesRegex(infer.Error, "no such node"):
+            infer.Session(self.path, keep_f32=["no such node"])
+
+    def test_memory(self):
+        session = infer.Session(self.path, threads=1)
+        before = session.memory()
+        session.run({"image": self.images[:2]})
+        after = session.memory()
+        self.assertEqual((before["contexts"], after["contexts"], after["plans"]), (0, 1, 1))
+        self.assertEqual(before["weights"], after["weights"])
+        self.assertGreater(after["arenas"], before["arenas"])
+
     def test_what_cannot_be_converted(self):
         with self.assertRaisesRegex(infer.ConversionError, "no/such"):
             infer.convert("no/such.onnx", os.path.join(self.folder.name, "x"))

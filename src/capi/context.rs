@@ -1,6 +1,7 @@
 //! # Context
 //!
-//! Memory for one run at a time, with inputs and outputs that stay bound from run to run.
+//! Memory for one run at a time, with inputs and outputs that stay bound from run to run. On a GPU one context's copies
+//! overlap with another's work: give each a stream, and use them in turn with INFER_RUN_ASYNC.
 
 use super::bindings::Bindings;
 use super::ffi;
@@ -85,8 +86,8 @@ pub unsafe extern "C" fn infer_context_run(
     // SAFETY: NULL or live objects of the caller's.
     ffi::run(|| unsafe {
         let context = ffi::borrow_mut(context, "context")?;
-        let control = run_options::control(options)?;
-        context.shared.log_error(context.bindings.run(control))
+        let options = run_options::read(options)?;
+        context.shared.log_error(context.bindings.run(options.control()))
     })
 }
 

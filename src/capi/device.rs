@@ -112,7 +112,7 @@ fn info(facts: &DeviceFacts) -> infer_device_info {
         memory: facts.memory,
         memory_used: facts.memory_used,
         memory_reserved: facts.memory_reserved,
-        uuid: facts.uuid,
+        uuid: facts.uuid.0,
         name,
     }
 }

@@ -173,6 +173,13 @@ pub(super) fn c_string(text: &str) -> CString {
 #[derive(Clone, Copy)]
 pub(super) struct UserData(pub(super) *mut c_void);
 
+impl UserData {
+    /// The pointer; closures that call this have the whole of it, and not the field alone, which no other thread may have.
+    pub(super) fn get(self) -> *mut c_void {
+        self.0
+    }
+}
+
 // SAFETY: the library never reads through the pointer; the header asks that callbacks may be called on any thread.
 unsafe impl Send for UserData {}
 // SAFETY: as above.

@@ -29,6 +29,8 @@ mod run_options;
 
 mod session;
 
+mod report;
+
 mod context;
 
 mod arguments;
@@ -44,6 +46,7 @@ pub use device::*;
 pub use dtype::*;
 pub use error::*;
 pub use model::*;
+pub use report::*;
 pub use run_options::*;
 pub use runtime::*;
 pub use session::*;

@@ -3,6 +3,7 @@
 //! A model prepared for a device: kernels chosen, threads started. Any number of threads may run it at once; one that
 //! finds the session's threads busy works alone, with the same results.
 
+use std::ffi::c_char;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -98,6 +99,25 @@ pub unsafe extern "C" fn infer_session_options_set_device(
     })
 }
 
+/// As infer_session_options_set_device(), for the device called `name`: "cpu", "cuda", "cuda:1", or as "cuda:GPU-8f6d3c1e-..."
+/// the GPU with a UUID, as NVIDIA's tools write it, also without "cuda:".
+/// Thread-safety: one thread at a time. Lifetime: copied.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn infer_session_options_set_device_name(
+    options: *mut infer_session_options,
+    name: *const c_char,
+    fallback: u32,
+) -> infer_status {
+    // SAFETY: NULL or a live object and a string of the caller's.
+    ffi::run(|| unsafe {
+        let options = ffi::borrow_mut(options, "options")?;
+        let device = ffi::text(name, "name")?.parse()?;
+        options.fallback = ffi::flag(fallback, "fallback")?;
+        options.settings.device = device;
+        Ok(())
+    })
+}
+
 /// How a GPU computes; a session on the processor computes in f32 whatever is set. Inputs and outputs keep their types.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
@@ -118,6 +138,40 @@ pub unsafe extern "C" fn infer_session_options_set_precision(
                 return Err(Error::invalid(message));
             }
         };
+        Ok(())
+    })
+}
+
+/// Computes the nodes called `node` in f32 whatever the precision is; infer_session_create() refuses a name that the model
+/// does not have. Each call adds one.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn infer_session_options_keep_f32(
+    options: *mut infer_session_options,
+    node: *const c_char,
+) -> infer_status {
+    // SAFETY: NULL or a live object and a string of the caller's.
+    ffi::run(|| unsafe {
+        let options = ffi::borrow_mut(options, "options")?;
+        options.settings.keep_f32.push(ffi::text(node, "node")?.to_owned());
+        Ok(())
+    })
+}
+
+/// Whether each run checks its inputs and what each step computes (1), which is slow, or not (0). The first number that is
+/// NaN or infinite then ends it with INFER_ERROR_NOT_FINITE: infer_error names the node, or the message the input, and tells
+/// how many there are, where, and how large what the step has read is. Infinities that the model itself has, as masks do,
+/// may be passed on. Such a run waits for each step, and cannot be captured.
+/// Thread-safety: one thread at a time. Lifetime: copied.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn infer_session_options_set_check(
+    options: *mut infer_session_options,
+    check: u32,
+) -> infer_status {
+    ffi::run(|| {
+        // SAFETY: NULL or a live object of the caller's.
+        let options = unsafe { ffi::borrow_mut(options, "options")? };
+        options.settings.check = ffi::flag(check, "check")?;
         Ok(())
     })
 }
@@ -210,11 +264,11 @@ pub unsafe extern "C" fn infer_session_run(
     // SAFETY: NULL or live objects of the caller's.
     ffi::run(|| unsafe {
         let session = ffi::borrow(session, "session")?;
-        let control = run_options::control(options)?;
+        let options = run_options::read(options)?;
         let inputs = Array::new(inputs.cast_mut(), n, "inputs")?;
         let outputs = Array::new(outputs, m, "outputs")?;
         session.shared.log_error(arguments::run(session.session.model(), &inputs, &outputs, |inputs, outputs| {
-            session.session.run(inputs, outputs, control)
+            session.session.run(inputs, outputs, options.control())
         }))
     })
 }

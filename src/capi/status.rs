@@ -35,6 +35,8 @@ pub const INFER_ERROR_CANCELLED: infer_status = 11;
 pub const INFER_ERROR_STATE: infer_status = 12;
 /// A bug in this library. What took no part in the call is unharmed.
 pub const INFER_ERROR_INTERNAL: infer_status = 13;
+/// A number is NaN or infinite; see infer_session_options_set_check().
+pub const INFER_ERROR_NOT_FINITE: infer_status = 14;
 
 /// Name of a status, "INFER_ERROR_IO"; "unknown" for numbers that this library does not know.
 /// Thread-safety: any thread. Lifetime: static.
@@ -43,7 +45,7 @@ pub extern "C" fn infer_status_name(status: infer_status) -> *const c_char {
     usize::try_from(status).ok().and_then(|at| NAMES.get(at)).unwrap_or(&c"unknown").as_ptr()
 }
 
-const NAMES: [&CStr; 14] = [
+const NAMES: [&CStr; 15] = [
     c"INFER_OK",
     c"INFER_ERROR_INVALID_ARGUMENT",
     c"INFER_ERROR_IO",
@@ -58,6 +60,7 @@ const NAMES: [&CStr; 14] = [
     c"INFER_ERROR_CANCELLED",
     c"INFER_ERROR_STATE",
     c"INFER_ERROR_INTERNAL",
+    c"INFER_ERROR_NOT_FINITE",
 ];
 
 #[cfg(test)]
@@ -81,6 +84,7 @@ mod tests {
             (INFER_ERROR_CANCELLED, Status::Cancelled),
             (INFER_ERROR_STATE, Status::State),
             (INFER_ERROR_INTERNAL, Status::Internal),
+            (INFER_ERROR_NOT_FINITE, Status::NotFinite),
         ];
         assert_eq!(pairs.len() + 1, NAMES.len());
         for (number, status) in pairs {

@@ -141,21 +141,6 @@ impl Device {
         find(&OPEN.lock().unwrap_or_else(PoisonError::into_inner), ordinal)
     }
 
-    /// The GPU with this UUID.
-    pub fn open_uuid(uuid: [u8; 16]) -> Result<Arc<Device>> {
-        let ordinal = Device::find(uuid).map_err(|reason| reason.error())?;
-        Device::open(ordinal)
-    }
-
-    fn find(uuid: [u8; 16]) -> Result<i32, Unavailable> {
-        for ordinal in 0..Device::count()? as i32 {
-            if Device::describe(ordinal)?.uuid == uuid {
-                return Ok(ordinal);
-            }
-        }
-        Err(Unavailable::NoDevice)
-    }
-
     fn new(ordinal: i32) -> Result<Device> {
         let (driver, device, info) = usable(ordinal).map_err(|reason| reason.error())?;
         let _relaxed = Relaxed::new(driver);

@@ -42,6 +42,7 @@ functions! {
         cuStreamDestroy_v2(CUstream);
         cuStreamSynchronize(CUstream);
         cuStreamWaitEvent(CUstream, CUevent, c_uint);
+        cuStreamAddCallback(CUstream, unsafe extern "C" fn(CUstream, u32, *mut c_void), *mut c_void, c_uint);
         cuThreadExchangeStreamCaptureMode(*mut CUstreamCaptureMode);
         cuStreamIsCapturing(CUstream, *mut CUstreamCaptureStatus);
         cuStreamBeginCapture_v2(CUstream, CUstreamCaptureMode);

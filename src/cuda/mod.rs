@@ -7,6 +7,7 @@
 //! context unusable is kept and returned by every later call ([`Device::enter`]).
 
 pub mod blas;
+mod census;
 mod device;
 pub mod dnn;
 mod driver;
@@ -17,10 +18,12 @@ mod launch;
 mod library;
 mod memory;
 mod module;
+pub mod nvtx;
 mod stream;
 pub mod tune;
 mod weights;
 
+pub use census::Counter;
 pub use device::{Device, DeviceInfo, Entered};
 pub use graph::Graph;
 use kernel::{APART, finished};

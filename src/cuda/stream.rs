@@ -1,9 +1,10 @@
 //! Streams and events.
 
 use super::{Device, Graph};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use cudarc::driver::sys::{CUevent, CUstream, CUstreamCaptureMode, CUstreamCaptureStatus};
 use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,47 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Puts a call of `done` behind what is in the stream: once, on a thread of the driver, with an error if the device has failed
+    /// by then. It must not use the driver. What comes into the stream later waits for it; it cannot be captured.
+    pub fn notify(&self, done: impl FnOnce(Result<()>) + Send + 'static) -> Result<()> {
+        let entered = self.device.enter()?;
+        let data: *mut Notice = Box::into_raw(Box::new(Box::new(done)));
+        // SAFETY: a live stream of this context; if the call succeeds, the driver gives `data` to the function once.
+        let code = unsafe { (entered.driver.cuStreamAddCallback)(self.handle, notice, data.cast(), 0) };
+        let added = entered.check(code, "cuStreamAddCallback");
+        if added.is_err() {
+            // SAFETY: made above, and given to nobody.
+            drop(unsafe { Box::from_raw(data) });
+        }
+        added
+    }
+
+    /// Puts an event of the caller's, `cudaEvent_t` or `CUevent`, behind what is in the stream.
+    ///
+    /// # Safety
+    /// It is a live event of the device's primary context.
+    pub unsafe fn record(&self, event: *mut c_void) -> Result<()> {
+        let entered = self.device.enter()?;
+        // SAFETY: as promised, and a live stream of this context.
+        entered.check(unsafe { (entered.driver.cuEventRecord)(event.cast(), self.handle) }, "cuEventRecord")
+    }
+}
+
+/// Who is told that work is done.
+type Notice = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// Called by the driver with what [`Stream::notify`] has given it.
+unsafe extern "C" fn notice(_: CUstream, code: u32, data: *mut c_void) {
+    // SAFETY: made by `notify` for this one call.
+    let done = *unsafe { Box::from_raw(data.cast::<Notice>()) };
+    // What the code means would be the driver's to tell, which must not be asked here.
+    let failed = || Error::device(format!("the GPU has failed with CUDA error {code}"));
+    let result = if code == 0 { Ok(()) } else { Err(failed()) };
+    // There is nobody to whom a panic could be told.
+    drop(catch_unwind(AssertUnwindSafe(|| done(result))));
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         if let (false, Ok(entered)) = (self.borrowed, self.device.enter()) {
@@ -125,6 +167,11 @@ impl Event {
         entered.check(unsafe { (device.driver.cuEventCreate)(&mut handle, 0) }, "cuEventCreate")?;
         drop(entered);
         Ok(Event { device: device.clone(), handle })
+    }
+
+    /// Its address, for other users of the driver.
+    pub fn as_raw(&self) -> usize {
+        self.handle.expose_provenance()
     }
 
     /// Puts the event behind what is in the stream.

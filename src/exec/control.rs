@@ -1,11 +1,12 @@
 //! Nodes that run by themselves between segments: control flow, and operators whose results' extents depend on data.
 
+use super::check::census;
 use super::segment::view;
 use super::{Executor, Sink, Source, Workspace, location};
 use crate::error::{Error, Result};
 use crate::graph::{GraphId, Node, NodeKind, ValueId};
 use crate::ops::{Tensor, TensorInfo};
-use crate::plan::Segment;
+use crate::plan::{Location, Place, Segment};
 use crate::tensor::{Blob, Buffer, DType, Dims, OutView};
 use std::time::Instant;
 
@@ -42,8 +43,16 @@ impl Executor<'_> {
             let infos = (node.inputs.iter().map(info).collect(), outputs.iter().map(|t| t.info).collect());
             profile.dynamic(&self.prepared.program, (graph, segment.next_node), infos, begun.elapsed());
         }
+        let mut made = vec![];
         for (id, tensor) in node.outputs.iter().zip(&outputs) {
             workspace.keep(id.0 as usize, tensor.data.len())?[..tensor.data.len()].copy_from_slice(&tensor.data);
+            made.push(Location::whole(Place::Kept(*id), tensor.info, tensor.data.len()));
+        }
+        if self.prepared.check && matches!(node.kind, NodeKind::Op(_)) {
+            let read = |id: &Option<ValueId>| id.map(|id| location(segment, id)).transpose();
+            let read = node.inputs.iter().map(read).collect::<Result<Vec<_>>>()?;
+            let mut count = |at: &Location| Ok(census(at, workspace, inputs, &[]));
+            self.check((graph, segment.next_node), &read, &made, &mut count)?;
         }
         Ok(outputs.iter().take(node.outputs.len()).map(|t| t.info).collect())
     }

@@ -3,10 +3,10 @@
 #![allow(unsafe_code, reason = "copies between a context's own memory and the GPU's")]
 
 use super::segment::{result, view};
-use super::{Control, Executor, RawStream, Source, Workspace};
-use crate::cuda::{Address, Args, Device, Event, Graph, Memory, Pinned, Stream};
+use super::{Control, Executor, RawEvent, RawStream, Source, Workspace};
+use crate::cuda::{Address, Args, Counter, Device, Event, Graph, Memory, Pinned, Stream, nvtx};
 use crate::error::{Error, Result};
-use crate::graph::GraphId;
+use crate::graph::{GraphId, Node};
 use crate::plan::{Location, Place, Segment, Step, Work};
 use crate::tensor::OutView;
 use std::ops::Range;
@@ -16,13 +16,31 @@ use std::time::Duration;
 /// Most stretches of which a context remembers that they have run, or what was captured of them.
 const STRETCHES: usize = 32;
 
-/// Puts the name of a step's node into an error.
-type About<'a> = &'a dyn Fn(&Step, Error) -> Error;
+/// The nodes of the graph that runs, by which steps are called.
+#[derive(Clone, Copy)]
+pub(super) struct Nodes<'a>(&'a [Node]);
+
+impl Nodes<'_> {
+    /// The error with the name of the step's node.
+    pub(super) fn about(self, step: &Step, e: Error) -> Error {
+        let node = &self.0[step.node];
+        e.at_node(&node.name, node.kind.name())
+    }
+
+    /// What a profiler calls the step.
+    fn range(self, step: &Step) -> Option<nvtx::Range> {
+        let node = &self.0[step.node];
+        nvtx::range(|| match &step.work {
+            Work::Cuda(_) => format!("{} ({})", node.name, node.kind.name()),
+            copy => format!("{}: {}", copy.place(), node.name),
+        })
+    }
+}
 
 /// What a context has for its GPU.
 pub struct DeviceSpace {
     /// Of the context's own; its memory is allocated and freed in it.
-    stream: Arc<Stream>,
+    pub(super) stream: Arc<Stream>,
     /// Into which the run's work goes.
     current: Option<(RawStream, Arc<Stream>)>,
     /// Behind the last work that nobody has waited for.
@@ -35,6 +53,8 @@ pub struct DeviceSpace {
     staging: Option<Pinned>,
     /// Stretches that have run, the least recent first.
     seen: Vec<Seen>,
+    /// Checks what steps compute, once a session has asked for that.
+    pub(super) counter: Option<Counter>,
     /// Addresses of the caller's inputs and outputs in the GPU's memory, 0 for others.
     caller: (Vec<u64>, Vec<u64>),
     /// Operands of the step that is put into the stream.
@@ -60,23 +80,26 @@ impl DeviceSpace {
             arena: None,
             staging: None,
             seen: vec![],
+            counter: None,
             caller: Default::default(),
             operands: Default::default(),
         })
     }
 
-    /// Bytes of pinned memory and of the GPU's.
-    pub fn bytes(&self) -> usize {
-        self.arena.as_ref().map_or(0, Memory::len) + self.staging.as_ref().map_or(0, |staging| staging.len())
+    /// Bytes of the GPU's memory, and of pinned memory.
+    pub(super) fn occupied(&self) -> (u64, u64) {
+        let (arena, staging) =
+            (self.arena.as_ref().map_or(0, Memory::len), self.staging.as_ref().map_or(0, |s| s.len()));
+        (arena as u64, staging as u64)
     }
 
     /// The stream of the run.
-    fn stream(&self) -> &Arc<Stream> {
+    pub(super) fn stream(&self) -> &Arc<Stream> {
         self.current.as_ref().map_or(&self.stream, |(_, stream)| stream)
     }
 
     /// Takes the stream that the run asks for. Work of the run before comes first.
-    fn choose_stream(&mut self, wanted: Option<RawStream>) -> Result<()> {
+    pub(super) fn choose_stream(&mut self, wanted: Option<RawStream>) -> Result<()> {
         if wanted == self.current.as_ref().map(|(raw, _)| *raw) {
             return Ok(());
         }
@@ -119,7 +142,7 @@ impl DeviceSpace {
         self.pending.take().map_or(Ok(()), |event| event.synchronize())
     }
 
-    fn address(&self, location: &Location) -> Result<Address> {
+    pub(super) fn address(&self, location: &Location) -> Result<Address> {
         let arena = self.arena.as_ref().map_or(Address::default(), Memory::address);
         let start = match &location.place {
             Place::Weights(memory) => memory.address(),
@@ -131,8 +154,13 @@ impl DeviceSpace {
         Ok(start.offset(location.offset))
     }
 
-    /// Puts one step into the stream.
-    fn enqueue(&mut self, step: &Step) -> Result<()> {
+    /// Puts one step into the stream, in a range of its name. An error names its node.
+    pub(super) fn enqueue(&mut self, step: &Step, nodes: Nodes<'_>) -> Result<()> {
+        let _range = nodes.range(step);
+        self.enqueue_work(step).map_err(|e| nodes.about(step, e))
+    }
+
+    fn enqueue_work(&mut self, step: &Step) -> Result<()> {
         match &step.work {
             Work::Cpu(_) => Err(Error::internal("a step of the processor among those of the GPU")),
             Work::Cuda(_) => self.enqueue_kernel(step),
@@ -178,23 +206,24 @@ impl DeviceSpace {
         &mut self.staging.as_mut().expect("staging memory is reserved")[offset..offset + len]
     }
 
-    /// Puts steps into the stream, one after another; `about` names the one that fails.
-    fn enqueue_all(&mut self, steps: &[Step], about: About<'_>) -> Result<()> {
+    /// Puts steps into the stream, one after another.
+    fn enqueue_all(&mut self, steps: &[Step], nodes: Nodes<'_>) -> Result<()> {
         steps.iter().try_for_each(|step| {
-            self.enqueue(step).map_err(|e| about(step, e))?;
-            if self.blocking { self.stream().synchronize().map_err(|e| about(step, e)) } else { Ok(()) }
+            self.enqueue(step, nodes)?;
+            if self.blocking { self.stream().synchronize().map_err(|e| nodes.about(step, e)) } else { Ok(()) }
         })
     }
 
-    /// Puts a stretch into the stream: step by step the first time, captured the second time, with one call from then on.
-    fn start(&mut self, segment: &Segment, range: Range<usize>, about: About<'_>) -> Result<()> {
+    /// Puts a stretch into the stream: step by step the first time, captured the second time, with one call from then on. A profiler
+    /// that wants ranges sees each step every time.
+    fn start(&mut self, segment: &Segment, range: Range<usize>, nodes: Nodes<'_>) -> Result<()> {
         let steps = &segment.steps[range.clone()];
-        if self.blocking || self.is_captured_by_caller()? {
-            return self.enqueue_all(steps, about);
+        if self.blocking || nvtx::wanted() || self.is_captured_by_caller()? {
+            return self.enqueue_all(steps, nodes);
         }
         let same = |s: &Seen| s.segment == segment.id && s.first == range.start && s.caller == self.caller;
         let Some(at) = self.seen.iter().position(same) else {
-            self.enqueue_all(steps, about)?;
+            self.enqueue_all(steps, nodes)?;
             if self.seen.len() == STRETCHES {
                 // What was captured of it may be running still.
                 self.settle()?;
@@ -206,7 +235,7 @@ impl DeviceSpace {
         };
         let mut seen = self.seen.remove(at);
         if seen.captured.is_none() {
-            seen.captured = Some(self.capture(steps, about)?);
+            seen.captured = Some(self.capture(steps, nodes)?);
         }
         let launched = seen.captured.as_ref().map_or(Ok(()), |graph| graph.launch(self.stream()));
         self.seen.push(seen);
@@ -214,27 +243,27 @@ impl DeviceSpace {
     }
 
     /// Captures steps in the context's own stream: the caller's may be the default stream, which cannot be captured.
-    fn capture(&mut self, steps: &[Step], about: About<'_>) -> Result<Graph> {
+    fn capture(&mut self, steps: &[Step], nodes: Nodes<'_>) -> Result<Graph> {
         let current = self.current.take();
-        let captured = self.stream.clone().capture(|| self.enqueue_all(steps, about));
+        let captured = self.stream.clone().capture(|| self.enqueue_all(steps, nodes));
         self.current = current;
         captured
     }
 
     /// Whether the stream is the caller's, who captures what is put into it.
-    fn is_captured_by_caller(&self) -> Result<bool> {
+    pub(super) fn is_captured_by_caller(&self) -> Result<bool> {
         self.current.as_ref().map_or(Ok(false), |(_, stream)| stream.is_capturing())
     }
 
     /// As [`DeviceSpace::start`], with the time that each step takes.
-    fn start_timed(&mut self, steps: &[Step], about: About<'_>) -> Result<Vec<Duration>> {
+    fn start_timed(&mut self, steps: &[Step], nodes: Nodes<'_>) -> Result<Vec<Duration>> {
         let event = |space: &DeviceSpace| {
             let event = Event::new(space.stream.device())?;
             event.record(space.stream()).map(|()| event)
         };
         let mut events = vec![event(self)?];
         for step in steps {
-            self.enqueue(step).map_err(|e| about(step, e))?;
+            self.enqueue(step, nodes)?;
             events.push(event(self)?);
         }
         self.stream().synchronize()?;
@@ -281,24 +310,37 @@ impl Executor<'_> {
         outputs: &[OutView<'static>],
     ) -> Result<()> {
         self.control.check()?;
-        let cuda = self.prepared.cuda.as_ref().ok_or_else(|| Error::internal("a step of a GPU, and no GPU"))?;
-        let mut space = match workspace.device.take() {
-            Some(space) => space,
-            None => DeviceSpace::new(cuda.weights.device())?,
-        };
-        let nodes = &self.prepared.program.graphs[graph.0 as usize].nodes;
-        let about = |step: &Step, e: Error| e.at_node(&nodes[step.node].name, nodes[step.node].kind.name());
-        let result = self.launch_in(&mut space, (segment, range, &about), workspace, inputs, outputs);
+        // The stretch uses the rest of the workspace beside it.
+        let mut space = self.take_device(workspace)?;
+        let nodes = Nodes(&self.prepared.program.graphs[graph.0 as usize].nodes);
+        let result = self.launch_in(&mut space, graph, (segment, range, nodes), workspace, inputs, outputs);
         // What is in the stream already must not meet the next run; its own failure is no news.
         let result = result.inspect_err(|_| drop(space.stream().synchronize()));
         workspace.device = Some(space);
         result
     }
 
+    /// What the workspace has for its GPU.
+    fn take_device(&self, workspace: &mut Workspace) -> Result<DeviceSpace> {
+        let cuda = self.prepared.cuda.as_ref().ok_or_else(|| Error::internal("a step of a GPU, and no GPU"))?;
+        workspace.device.take().map_or_else(|| DeviceSpace::new(cuda.weights.device()), Ok)
+    }
+
+    /// Calls `use_it` with what the workspace has for its GPU.
+    pub(super) fn on_device<T>(
+        &self,
+        workspace: &mut Workspace,
+        use_it: impl FnOnce(&mut DeviceSpace) -> Result<T>,
+    ) -> Result<T> {
+        let space = self.take_device(workspace)?;
+        use_it(workspace.device.insert(space))
+    }
+
     fn launch_in(
         &self,
         space: &mut DeviceSpace,
-        (segment, range, about): (&Segment, Range<usize>, About<'_>),
+        graph: GraphId,
+        (segment, range, nodes): (&Segment, Range<usize>, Nodes<'_>),
         workspace: &mut Workspace,
         inputs: &[Source<'_>],
         outputs: &[OutView<'static>],
@@ -318,9 +360,10 @@ impl Executor<'_> {
             }
         }
         match self.control.profile {
-            None => space.start(segment, range, about)?,
+            _ if self.prepared.check => self.start_checked(space, graph, (segment, range), nodes)?,
+            None => space.start(segment, range, nodes)?,
             Some(profile) => {
-                let times = space.start_timed(steps, about)?;
+                let times = space.start_timed(steps, nodes)?;
                 range.zip(times).for_each(|(step, time)| profile.step(step, time));
             }
         }
@@ -338,6 +381,28 @@ impl Executor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Puts the caller's event behind the run's work, and who is to be told of its end; true if the driver will tell him.
+    pub(super) fn finish_on_device(&self, workspace: &mut Workspace) -> Result<bool> {
+        let Control { event, done, asynchronous, stream, .. } = self.control;
+        let done = done.filter(|_| asynchronous).cloned();
+        if event.is_none() && done.is_none() {
+            return Ok(false);
+        }
+        self.on_device(workspace, |space| {
+            space.choose_stream(stream)?;
+            let stream = space.stream();
+            let record = |event: RawEvent| {
+                // SAFETY: who gives a run an event promises that it is one of the device's, and there.
+                unsafe { stream.record(std::ptr::with_exposed_provenance_mut(event.0)) }
+            };
+            let told = done.is_some();
+            let put = event.map_or(Ok(()), record);
+            let put = put.and_then(|()| done.map_or(Ok(()), |done| stream.notify(move |result| done(result))));
+            // A run that fails leaves nothing behind.
+            put.inspect_err(|_| drop(stream.synchronize())).map(|()| told)
+        })
     }
 
     /// The segment's steps are done, or in the stream.

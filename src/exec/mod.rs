@@ -1,12 +1,17 @@
 //! Running a graph: segment after segment, each found in the cache or resolved on the way.
 
+mod check;
+#[cfg(feature = "cuda")]
+mod check_cuda;
 mod control;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod occupied;
 mod profile;
 mod segment;
 mod workspace;
 
+pub use occupied::Occupied;
 pub use profile::{Profile, ProfiledStep};
 pub use workspace::Workspace;
 
@@ -15,7 +20,7 @@ use crate::cpu::parallel::Gang;
 use crate::error::{Error, Result, Status};
 use crate::graph::{GraphId, Program, ValueId};
 use crate::ops::{Derived, Tensor, TensorInfo};
-use crate::plan::{End, InputKey, Limits, Location, NextKey, Place, Resolver, Segment, Segments, SharedSegment};
+use crate::plan::{Cache, End, InputKey, Limits, Location, NextKey, Place, Resolver, Segment, Segments, SharedSegment};
 use crate::tensor::{Blob, DType, OutView, View};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +33,8 @@ pub struct Prepared {
     isa: Isa,
     threads: usize,
     limits: Limits,
+    /// Whether each step's results are checked; see `check.rs`.
+    pub check: bool,
     derived: Arc<Derived>,
     /// The GPU that runs what it can.
     #[cfg(feature = "cuda")]
@@ -49,7 +56,19 @@ pub struct Control<'a> {
     pub stream: Option<RawStream>,
     /// Whether to return as soon as the work for a GPU is in the stream. Outputs in the host's memory are waited for.
     pub asynchronous: bool,
+    /// An event of the caller's that is put behind the run's work in the stream of a session on a GPU.
+    pub event: Option<RawEvent>,
+    /// Told once of a run that has not failed when its work is done, and how that ended: by the driver, behind the work of an
+    /// asynchronous run on a GPU; else before the run returns.
+    pub done: Option<&'a Done>,
 }
+
+/// Told that a run's work is done, on any thread. It must use neither CUDA nor the session.
+pub type Done = Arc<dyn Fn(Result<()>) + Send + Sync>;
+
+/// The address of a `cudaEvent_t` or `CUevent` of the caller's, of the device's primary context, that is there until the run returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawEvent(pub usize);
 
 /// The address of a `cudaStream_t` or `CUstream` of the caller's, a stream of the device's primary context that is there until the
 /// run's work is done.
@@ -121,6 +140,7 @@ impl Prepared {
             isa,
             threads,
             limits,
+            check: false,
             derived,
             #[cfg(feature = "cuda")]
             cuda: None,
@@ -130,9 +150,32 @@ impl Prepared {
 
     /// As [`Prepared::new`], for a GPU that runs what it can.
     #[cfg(feature = "cuda")]
-    pub fn on(self, device: &Arc<crate::cuda::Device>, precision: crate::plan::Precision) -> Result<Self> {
-        let weights = crate::cuda::Weights::new(device)?;
-        Ok(Prepared { cuda: Some(crate::plan::Cuda { weights, precision }), ..self })
+    ///
+    /// It computes with `precision`, but for the nodes that are named in `keep_f32`.
+    pub fn on(
+        self,
+        device: &Arc<crate::cuda::Device>,
+        precision: crate::plan::Precision,
+        keep_f32: &[String],
+    ) -> Result<Self> {
+        let (weights, keep_f32) = (crate::cuda::Weights::new(device)?, keep_f32.to_vec());
+        Ok(Prepared { cuda: Some(crate::plan::Cuda { weights, precision, keep_f32 }), ..self })
+    }
+
+    /// How many segments are kept for shapes that have been seen.
+    pub fn plans(&self) -> u32 {
+        fn with_next<K>(segments: &Cache<K, Segment>) -> u32 {
+            segments.values().iter().map(|segment| 1 + with_next(&segment.next)).sum()
+        }
+        self.first.iter().map(with_next).sum()
+    }
+
+    /// Bytes of constants in a GPU's memory.
+    pub fn device_weights(&self) -> u64 {
+        #[cfg(feature = "cuda")]
+        return self.cuda.as_ref().map_or(0, |cuda| cuda.weights.bytes() as u64);
+        #[cfg(not(feature = "cuda"))]
+        0
     }
 
     fn resolver(&self, graph: GraphId) -> Resolver<'_> {
@@ -222,6 +265,20 @@ impl Executor<'_> {
             };
             segment = next;
         }
+    }
+
+    /// Tells those who wait for it that a whole run is done, or will when it is.
+    pub fn finish(&self, workspace: &mut Workspace) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if self.prepared.cuda.is_some() && self.finish_on_device(workspace)? {
+            return Ok(());
+        }
+        #[cfg(not(feature = "cuda"))]
+        let _ = workspace;
+        if let Some(done) = self.control.done {
+            done(Ok(()));
+        }
+        Ok(())
     }
 
     /// Runs the last segment; its outputs go to the sink's memory.

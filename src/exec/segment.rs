@@ -43,6 +43,9 @@ impl Executor<'_> {
         }
         for stretch in &segment.stretches {
             match stretch {
+                Stretch::Cpu(phases) if self.prepared.check => {
+                    self.phases_checked(graph, (segment, phases.clone()), workspace, inputs, outputs)?;
+                }
                 Stretch::Cpu(phases) => self.phases(graph, segment, phases.clone(), workspace)?,
                 #[cfg(feature = "cuda")]
                 Stretch::Cuda(steps) => self.launch(graph, (segment, steps.clone()), workspace, inputs, outputs)?,
@@ -59,7 +62,13 @@ impl Executor<'_> {
     }
 
     /// Runs phases on the processor.
-    fn phases(&self, graph: GraphId, segment: &Segment, phases: Range<usize>, workspace: &mut Workspace) -> Result<()> {
+    pub(super) fn phases(
+        &self,
+        graph: GraphId,
+        segment: &Segment,
+        phases: Range<usize>,
+        workspace: &mut Workspace,
+    ) -> Result<()> {
         workspace.ledger.open(self.gang.size());
         let run = Run {
             segment,

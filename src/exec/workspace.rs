@@ -69,14 +69,6 @@ impl Workspace {
     pub(super) fn put_body(&mut self, graph: GraphId, workspace: Box<Workspace>) {
         self.bodies.push((graph, workspace));
     }
-
-    /// Bytes of memory held.
-    pub fn bytes(&self) -> usize {
-        let own = self.arena.iter().chain(&self.scratch).chain(self.kept.iter().flatten()).map(|b| b.len());
-        #[cfg(feature = "cuda")]
-        let own = own.chain(self.device.as_ref().map(super::cuda::DeviceSpace::bytes));
-        own.sum::<usize>() + self.bodies.iter().map(|(_, w)| w.bytes()).sum::<usize>()
-    }
 }
 
 fn grow(buffer: &mut Option<Buffer>, len: usize) -> Result<&mut Buffer> {

@@ -56,6 +56,12 @@ impl Derived {
         copy.clone().filter(|copy| copy.len() == bytes)
     }
 
+    /// Bytes of the copies that have been made.
+    pub fn made(&self) -> u64 {
+        let made = self.entries.iter().filter_map(|e| e.copy.get()?.as_ref());
+        made.map(|copy| copy.len() as u64).sum()
+    }
+
     /// Bytes of all copies once they are made.
     pub fn bytes(&self) -> usize {
         self.entries.iter().map(|e| e.bytes).sum()
@@ -76,6 +82,7 @@ mod tests {
         let weights: Vec<Blob> = (0..3).map(|i| Blob::copy_of(&[i; 64]).expect("memory")).collect();
         let derived =
             Derived::new([(&weights[0], 300), (&weights[1], 100), (&weights[2], 200), (&weights[1], 100)], 350);
+        assert_eq!(derived.made(), 0);
         let mut made = 0;
         let mut get = |i: usize, bytes: usize| {
             let fill = |to: &mut [u8]| {
@@ -90,6 +97,6 @@ mod tests {
         assert_eq!(get(1, 100), (Some((100, 2)), 1));
         assert_eq!(get(2, 200), (Some((200, 3)), 2));
         assert_eq!(get(2, 7), (None, 2), "a copy of another size is another copy");
-        assert_eq!(derived.bytes(), 300);
+        assert_eq!((derived.bytes(), derived.made()), (300, 300));
     }
 }

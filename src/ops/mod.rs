@@ -24,7 +24,7 @@ mod strided_cuda;
 #[cfg(test)]
 pub mod testing;
 #[cfg(all(test, feature = "cuda"))]
-mod testing_cuda;
+pub(crate) mod testing_cuda;
 mod walk;
 pub mod widen;
 pub mod window;

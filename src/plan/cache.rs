@@ -26,6 +26,12 @@ impl<K, V> Cache<K, V> {
         Some(entries[last].1.clone())
     }
 
+    /// All values.
+    pub fn values(&self) -> Vec<Arc<V>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().map(|(_, value)| value.clone()).collect()
+    }
+
     /// Adds a value, in the place of the least recently used one if the cache is full.
     pub fn insert(&self, key: K, value: Arc<V>) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);

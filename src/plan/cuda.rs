@@ -19,9 +19,16 @@ pub struct Cuda {
     pub weights: Weights,
     /// How it computes.
     pub precision: Precision,
+    /// Names of nodes that compute in f32 nevertheless.
+    pub keep_f32: Vec<String>,
 }
 
 impl Cuda {
+    /// The type in which a node reads and writes its f32 operands.
+    fn float_of(&self, node: &Node, op: &Op) -> DType {
+        if self.keep_f32.contains(&node.name) { DType::F32 } else { self.precision.of(op) }
+    }
+
     fn prepare<'a>(&'a self, operands: &'a Prepare<'a>) -> PrepareCuda<'a> {
         PrepareCuda { device: self.weights.device(), tf32: self.precision == Precision::Tf32, operands }
     }
@@ -41,7 +48,7 @@ impl Resolver<'_> {
         if self.belongs_to_host(draft, node, infos)? {
             return Ok(false);
         }
-        let preferred = cuda.precision.of(op);
+        let preferred = cuda.float_of(node, op);
         // What has no kernel for the smaller type may have one for the model's.
         for float in [preferred, DType::F32] {
             let stored = |info: &TensorInfo| TensorInfo { dtype: narrowed(info.dtype, float), ..*info };

@@ -53,6 +53,16 @@ pub enum Place {
 }
 
 impl Place {
+    /// Whether it is a constant.
+    pub fn is_constant(&self) -> bool {
+        match self {
+            #[cfg(feature = "cuda")]
+            Place::Weights(_) => true,
+            Place::Constant(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether it is in the memory of a GPU.
     pub fn is_device(&self) -> bool {
         match self {

@@ -3,11 +3,16 @@
 
 mod device;
 mod io;
+mod memory;
 mod model;
+mod uuid;
 
+pub use crate::exec::Occupied;
 pub use device::{DeviceFacts, DeviceId, LibraryFacts, tuning};
 pub use io::{DeviceData, Input, Output};
+pub use memory::MemoryReport;
 pub use model::{Model, OpenOptions, Port, PortDim};
+pub use uuid::Uuid;
 
 use crate::cpu::isa::Isa;
 use crate::cpu::parallel::Gang;
@@ -19,6 +24,7 @@ pub use crate::plan::Precision;
 use crate::plan::{Limits, SharedSegment, Step};
 use crate::tensor::{Bindings, Buffer, Dims};
 use io::{CallerOutputs, copy_if_needed, source};
+use memory::{Contexts, Share};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Threads that sessions share.
@@ -48,6 +54,11 @@ pub struct SessionOptions {
     pub device: DeviceId,
     /// How a GPU computes what the model has in f32.
     pub precision: Precision,
+    /// Names of nodes that a GPU computes in f32 whatever the precision is.
+    pub keep_f32: Vec<String>,
+    /// Whether each run checks its inputs and what each step computes: a number that is NaN or infinite ends it. Infinities that
+    /// the model itself has, as masks do, may be passed on. Runs are slow then.
+    pub check: bool,
     /// Threads to use; None starts a runtime of this session's own.
     pub runtime: Option<Arc<Runtime>>,
     /// Threads of the session's own runtime; 0 means all cores that the process may use.
@@ -65,6 +76,8 @@ impl Default for SessionOptions {
         SessionOptions {
             device: DeviceId::Cpu,
             precision: Precision::F32,
+            keep_f32: vec![],
+            check: false,
             runtime: None,
             threads: 0,
             max_memory,
@@ -82,6 +95,7 @@ pub struct Session {
     prepared: Prepared,
     device: DeviceId,
     max_contexts: usize,
+    contexts: Arc<Contexts>,
 }
 
 /// A step of a plan.
@@ -97,6 +111,19 @@ pub struct PlacedStep {
     pub bytes: usize,
 }
 
+/// Bytes of activations and workspace that a run needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// In the host's memory.
+    pub arena: usize,
+    /// The least there that any plan would need: what is alive at one time.
+    pub least: usize,
+    /// In the GPU's memory.
+    pub device_arena: usize,
+    /// Of the host's memory through which copies go.
+    pub staging: usize,
+}
+
 /// The shapes of a run's inputs, which inputs and outputs were in the memory of the GPU, and the segment that follows.
 struct Last {
     dims: Vec<Dims>,
@@ -105,8 +132,8 @@ struct Last {
 }
 
 /// Memory of one run at a time.
-#[derive(Default)]
 struct Memory {
+    share: Share,
     workspace: Workspace,
     /// The segment of the last run's shapes.
     last: Option<Last>,
@@ -117,23 +144,41 @@ struct Memory {
     copies: u64,
 }
 
+impl Memory {
+    fn new(contexts: &Arc<Contexts>) -> Memory {
+        let (workspace, copied, staged) = (Workspace::default(), vec![], vec![]);
+        Memory { share: Share::new(contexts), workspace, last: None, copied, staged, copies: 0 }
+    }
+
+    /// Tells the session what it occupies.
+    fn account(&mut self) {
+        let mut occupied = self.workspace.occupied();
+        occupied.copies += self.copied.iter().chain(&self.staged).flatten().map(|copy| copy.len() as u64).sum::<u64>();
+        self.share.set(occupied);
+    }
+}
+
 impl Session {
     /// Prepares a model.
     ///
     /// # Errors
     /// `Device` if the device cannot be used; the message says why. `INFER_ISA` names an instruction set that the CPU lacks;
-    /// threads cannot be started.
+    /// threads cannot be started. A node that is to be kept in f32 does not exist.
     pub fn new(model: &Arc<Model>, options: &SessionOptions) -> Result<Arc<Session>> {
         let isa = Isa::from_env()?;
+        options.keep_f32.iter().try_for_each(|name| model.check_node(name))?;
         let runtime = match &options.runtime {
             Some(runtime) => runtime.clone(),
             None => Runtime::new(options.threads)?,
         };
         let limits = Limits { max_memory: options.max_memory };
-        let prepared = Prepared::new(model.program.clone(), isa, runtime.threads(), limits, model.derived.clone());
-        let prepared = options.device.prepare(prepared, options.precision)?;
-        let (model, device, max_contexts) = (model.clone(), options.device, options.max_contexts);
-        Ok(Arc::new(Session { model, runtime, prepared, device, max_contexts, idle: Mutex::default() }))
+        let mut prepared = Prepared::new(model.program.clone(), isa, runtime.threads(), limits, model.derived.clone());
+        prepared.check = options.check;
+        let device = options.device.numbered()?;
+        let prepared = device.prepare(prepared, options.precision, &options.keep_f32)?;
+        let (model, max_contexts) = (model.clone(), options.max_contexts);
+        let (idle, contexts) = (Mutex::default(), Arc::default());
+        Ok(Arc::new(Session { model, runtime, prepared, device, max_contexts, idle, contexts }))
     }
 
     /// The model.
@@ -157,12 +202,16 @@ impl Session {
         self.prepared.first(GraphId(0), inputs.iter().copied(), &[]).map(drop)
     }
 
-    /// Bytes of activations and workspace that the first segment for these inputs needs, and the least that any
-    /// placement would need.
-    pub fn memory(&self, inputs: &[TensorInfo]) -> Result<(usize, usize)> {
+    /// What a run with these inputs will need of the first segment's activations and workspace; the rest follows from data.
+    pub fn plan(&self, inputs: &[TensorInfo]) -> Result<Planned> {
         self.check_inputs(inputs.iter().copied())?;
         let segment = self.prepared.first(GraphId(0), inputs.iter().copied(), &[])?;
-        Ok((segment.arena_bytes, segment.live_bytes))
+        Ok(Planned {
+            arena: segment.arena_bytes,
+            least: segment.live_bytes,
+            device_arena: segment.device_bytes,
+            staging: segment.staging_bytes,
+        })
     }
 
     /// The steps of a run with these inputs, in execution order, up to where shapes depend on data.
@@ -186,7 +235,7 @@ impl Session {
     /// too small (its [`Output::info`] then tells what is needed), `Cancelled`, `NoMemory`.
     pub fn run(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>], control: Control<'_>) -> Result<()> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut memory = idle().pop().unwrap_or_default();
+        let mut memory = idle().pop().unwrap_or_else(|| Memory::new(&self.contexts));
         let result = self.run_in(&mut memory, inputs, outputs, control);
         let mut idle = idle();
         if idle.len() < self.max_contexts {
@@ -196,6 +245,18 @@ impl Session {
     }
 
     fn run_in(
+        &self,
+        memory: &mut Memory,
+        inputs: &[Input<'_>],
+        outputs: &mut [Output<'_>],
+        control: Control<'_>,
+    ) -> Result<()> {
+        let result = self.run_with(memory, inputs, outputs, control);
+        memory.account();
+        result
+    }
+
+    fn run_with(
         &self,
         memory: &mut Memory,
         inputs: &[Input<'_>],
@@ -221,6 +282,10 @@ impl Session {
         let executor = Executor { prepared: &self.prepared, gang: &self.runtime.gang, control };
         let mut sink = CallerOutputs { session: self, outputs, staged, copies };
         let sources = inputs.iter().zip(&*copied).map(|(input, copy)| source(input, copy));
+        if self.prepared.check {
+            let check = |(i, source)| executor.check_input(workspace, &source).map_err(|e| self.about("input", i, e));
+            sources.clone().enumerate().try_for_each(check)?;
+        }
         // Up to so many inputs cost no allocation.
         let mut few = [Source::EMPTY; 8];
         if inputs.len() <= few.len() {
@@ -231,7 +296,7 @@ impl Session {
         }
         sink.deliver();
         memory.last = Some(last);
-        Ok(())
+        executor.finish(&mut memory.workspace)
     }
 
     /// The first segment for these inputs and outputs, which are checked.
@@ -303,7 +368,7 @@ pub struct Context {
 impl Context {
     /// A context of a session.
     pub fn new(session: &Arc<Session>) -> Context {
-        Context { session: session.clone(), memory: Memory::default() }
+        Context { session: session.clone(), memory: Memory::new(&session.contexts) }
     }
 
     /// The session.
@@ -321,8 +386,8 @@ impl Context {
         self.memory.copies
     }
 
-    /// Bytes of memory held.
-    pub fn bytes(&self) -> usize {
-        self.memory.workspace.bytes()
+    /// What the context occupied after its last run.
+    pub fn occupied(&self) -> Occupied {
+        self.memory.share.occupied()
     }
 }

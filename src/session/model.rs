@@ -1,7 +1,7 @@
 //! Opened model files.
 
-use crate::error::Result;
-use crate::graph::{NodeKind, Program, State, ValueId};
+use crate::error::{Error, Result};
+use crate::graph::{Constant, NodeKind, Program, State, ValueId};
 use crate::model::{self, Mode, ReadOptions};
 use crate::ops::{Derived, Inputs};
 use crate::tensor::{Blob, DType, Dim};
@@ -117,16 +117,31 @@ impl Model {
         self.derived.bytes()
     }
 
+    /// Bytes of the constants as they are in the file.
+    pub fn weight_bytes(&self) -> u64 {
+        constants(&self.program).map(|constant| constant.data.len() as u64).sum()
+    }
+
+    /// An error unless a node is called so.
+    pub(super) fn check_node(&self, name: &str) -> Result<()> {
+        let mut nodes = self.program.graphs.iter().flat_map(|graph| &graph.nodes);
+        let missing = || Error::invalid(format!("no node of the model is called '{name}'"));
+        if nodes.any(|node| node.name == name) { Ok(()) } else { Err(missing()) }
+    }
+
     /// The graph.
     pub fn program(&self) -> &Program {
         &self.program
     }
 }
 
+fn constants(program: &Program) -> impl Iterator<Item = &Constant> {
+    program.graphs.iter().flat_map(|g| &g.values).filter_map(|v| v.constant.as_ref())
+}
+
 /// What kernels may keep of the weights of a program.
 fn derived(program: &Program, budget: Option<usize>) -> Derived {
-    let constants = || program.graphs.iter().flat_map(|g| &g.values).filter_map(|v| v.constant.as_ref());
-    let budget = budget.unwrap_or_else(|| (16 << 20) + constants().map(|c| c.data.len()).sum::<usize>() / 2);
+    let budget = budget.unwrap_or_else(|| (16 << 20) + constants(program).map(|c| c.data.len()).sum::<usize>() / 2);
     let wanted = program.graphs.iter().flat_map(|graph| {
         graph.nodes.iter().filter_map(move |node| {
             let NodeKind::Op(op) = &node.kind else { return None };

@@ -1,6 +1,7 @@
 //! Element types, symbolic dimensions and shapes, tensor types and views. Knows nothing of graphs or operators.
 
 mod buffer;
+mod census;
 mod dim;
 mod dtype;
 mod layout;
@@ -8,6 +9,7 @@ mod types;
 mod view;
 
 pub use buffer::{Blob, Buffer};
+pub use census::Census;
 pub use dim::{Bindings, Dim, DimCode, Names, Poly, Sym};
 pub use dtype::{DType, Element};
 pub use layout::{Layout, PANEL};

@@ -62,6 +62,17 @@ static int a_gpu(void) {
   return 1;
 }
 
+static float pixels[PIXELS], logits[CLASSES];
+
+/* The name of the first GPU by its UUID. */
+static void name_of(char *name) {
+  infer_device_info info = INFER_DEVICE_INFO_INIT;
+  int i;
+  OK(infer_device_describe(INFER_DEVICE_CUDA, 0, &info));
+  name += sprintf(name, "cuda:GPU-");
+  for (i = 0; i < 16; ++i) name += sprintf(name, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", info.uuid[i]);
+}
+
 /* A session on a GPU where there is one, else the reason; or on the processor, if that will do. */
 static void sessions(const char *path, int gpu) {
   infer_model *model = NULL;
@@ -76,11 +87,23 @@ static void sessions(const char *path, int gpu) {
   OK(infer_session_options_set_precision(options, INFER_PRECISION_BF16));
   OK(infer_session_options_set_precision(options, INFER_PRECISION_F16));
   if (gpu) {
-    OK(infer_session_options_set_device(options, INFER_DEVICE_CUDA, 0, 0));
-    OK(infer_session_create(model, options, &session));
-    infer_session_destroy(session);
-    session = NULL;
+    infer_memory_info memory = INFER_MEMORY_INFO_INIT;
+    infer_tensor in = images(pixels, 1), out = scores(logits, 1);
+    char name[64] = "cuda:0";
+    int i;
+    for (i = 0; i < 2; ++i) {
+      OK(infer_session_options_set_device_name(options, name, 0));
+      OK(infer_session_create(model, options, &session));
+      OK(infer_session_run(session, NULL, &in, 1, &out, 1));
+      OK(infer_session_memory(session, &memory));
+      CHECK(memory.device_weights > 0 && memory.device_arenas > 0 && memory.staging > 0 && memory.contexts == 1);
+      infer_session_destroy(session);
+      session = NULL;
+      name_of(name);
+    }
   }
+  OK(infer_session_options_set_device_name(options, "GPU-00000000-0000-0000-0000-000000000000", 0));
+  FAILS(infer_session_create(model, options, &session), INFER_ERROR_DEVICE, gpu ? "GPU-00000000-0000" : "driver");
   OK(infer_session_options_set_device(options, INFER_DEVICE_CUDA, NO_SUCH_GPU, 0));
   FAILS(infer_session_create(model, options, &session), INFER_ERROR_DEVICE, "driver");
   CHECK(!session);
@@ -93,7 +116,6 @@ static void sessions(const char *path, int gpu) {
 
 static void runs(const char *path) {
   infer_run_options options = INFER_RUN_OPTIONS_INIT;
-  float pixels[PIXELS], logits[CLASSES];
   infer_session *session = open_session(path, 1);
   infer_tensor in = images(pixels, 1), out = scores(logits, 1);
   fill(pixels, 1, 1);

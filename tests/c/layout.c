@@ -49,12 +49,15 @@ AT(infer_tensor_info, dim_names, 88);
 AT(infer_tensor_info, dim_min, 152);
 AT(infer_tensor_info, dim_max, 216);
 
-SIZE(infer_run_options, 32);
+SIZE(infer_run_options, 56);
 AT(infer_run_options, struct_size, 0);
 AT(infer_run_options, flags, 4);
 AT(infer_run_options, timeout_ns, 8);
 AT(infer_run_options, cancel, 16);
 AT(infer_run_options, stream, 24);
+AT(infer_run_options, event, 32);
+AT(infer_run_options, done, 40);
+AT(infer_run_options, user_data, 48);
 
 SIZE(infer_device_info, 184);
 AT(infer_device_info, struct_size, 0);
@@ -66,6 +69,19 @@ AT(infer_device_info, memory_used, 24);
 AT(infer_device_info, memory_reserved, 32);
 AT(infer_device_info, uuid, 40);
 AT(infer_device_info, name, 56);
+
+SIZE(infer_memory_info, 80);
+AT(infer_memory_info, struct_size, 0);
+AT(infer_memory_info, contexts, 4);
+AT(infer_memory_info, weights, 8);
+AT(infer_memory_info, rearranged, 16);
+AT(infer_memory_info, arenas, 24);
+AT(infer_memory_info, scratch, 32);
+AT(infer_memory_info, copies, 40);
+AT(infer_memory_info, plans, 48);
+AT(infer_memory_info, device_weights, 56);
+AT(infer_memory_info, device_arenas, 64);
+AT(infer_memory_info, staging, 72);
 
 int main(void) {
   const infer_error error = INFER_ERROR_INIT;

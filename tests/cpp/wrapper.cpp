@@ -80,6 +80,13 @@ void sessions(const char *path) {
   CHECK(session.run(&input, 1, &constant, 1).code() == INFER_ERROR_BUFFER_TOO_SMALL);
   CHECK(thrown([&] { (void)session.run({}).value(); }) == INFER_ERROR_INVALID_ARGUMENT);
   CHECK(thrown([&] { (void)session.run({infer::Tensor(pixels.data(), {1, 1, 4, 16})}).value(); }) == INFER_ERROR_SHAPE);
+  CHECK(session.memory().value().contexts == 1 && infer::Session().memory().status().code() == INFER_ERROR_INVALID_ARGUMENT);
+  const infer::Session checking =
+      infer::Session::create(model, infer::Session::Options().device_name("cpu").check(true)).value();
+  const std::vector<float> large(64, 3e38f);
+  CHECK(thrown([&] { (void)checking.run({infer::Tensor(large.data(), {1, 1, 8, 8})}).value(); }) == INFER_ERROR_NOT_FINITE);
+  const infer::Session::Options unknown = std::move(infer::Session::Options().keep_f32("no such node"));
+  CHECK(infer::Session::create(model, unknown).status().code() == INFER_ERROR_INVALID_ARGUMENT);
   const infer::Session::Options cuda = std::move(infer::Session::Options().device(INFER_DEVICE_CUDA));
   CHECK(infer::Session::create(model, cuda).status().code() == INFER_ERROR_DEVICE);
 }

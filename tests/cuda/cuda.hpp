@@ -62,6 +62,7 @@ typedef struct CUgraphNode_st *CUgraphNode;
 typedef struct CUgraphExec_st *CUgraphExec;
 typedef struct CUmemPoolHandle_st *CUmemoryPool;
 typedef void (*CUhostFn)(void *);
+typedef void (*CUstreamCallback)(CUstream stream, CUresult status, void *data);
 
 struct CUuuid {
   char bytes[16];
@@ -146,6 +147,7 @@ CUDA_API CUresult cuStreamBeginCapture_v2(CUstream stream, int mode);
 CUDA_API CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph);
 CUDA_API CUresult cuStreamIsCapturing(CUstream stream, int *status);
 CUDA_API CUresult cuThreadExchangeStreamCaptureMode(int *mode);
+CUDA_API CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void *data, unsigned flags);
 CUDA_API CUresult cuLaunchHostFunc(CUstream stream, CUhostFn function, void *data);
 
 CUDA_API CUresult cuEventCreate(CUevent *event, unsigned flags);

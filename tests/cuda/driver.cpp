@@ -100,8 +100,11 @@ void inject(const char *function) {
   for (Injection &injection : injections) {
     if ((injection.function == function || injection.function + "_v2" == function) && --injection.calls == 0) {
       CUctx_st *context = current_context();
-      if (context && is_sticky(injection.code))
+      if (context && is_sticky(injection.code)) {
         context->sticky = (CUresult)injection.code;
+        // Callbacks are told of it.
+        drain_context(context);
+      }
       throw Failure{(CUresult)injection.code};
     }
   }

@@ -61,6 +61,8 @@ struct Command {
   bool locked = false;
   /// Is reached by this command.
   std::shared_ptr<Moment> moment = {};
+  /// Whether it runs in a context in which a kernel has failed as well.
+  bool always = false;
 };
 
 /// A capture that has begun and not ended.

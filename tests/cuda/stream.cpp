@@ -49,8 +49,8 @@ void run_until(const StreamPtr &stream, unsigned long long position) {
     stream->queue.pop_front();
     if (command.wait)
       run_until(command.wait->stream, command.wait->position);
-    // Nothing runs any more in a context in which a kernel has failed.
-    if (stream->context->sticky == CUDA_SUCCESS)
+    // Nothing else runs any more in a context in which a kernel has failed.
+    if (stream->context->sticky == CUDA_SUCCESS || command.always)
       execute(command);
     ++stream->completed;
   }
@@ -82,6 +82,13 @@ void wait_in_capture(const StreamPtr &stream, const std::shared_ptr<Moment> &mom
     throw Failure{other ? CUDA_ERROR_STREAM_CAPTURE_MERGE : CUDA_ERROR_STREAM_CAPTURE_ISOLATION};
   }
   own->tracks[stream].push_back({moment, nullptr});
+}
+
+/// Calls a function of the host, which must not call the API.
+template <class Function> void in_host(Function function) {
+  in_host_function = true;
+  function();
+  in_host_function = false;
 }
 
 CUresult elapsed(const char *name, float *milliseconds, CUevent start, CUevent end) {
@@ -244,14 +251,22 @@ CUresult cuStreamGetCtx(CUstream handle, CUcontext *result) {
   });
 }
 
+CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback callback, void *data, unsigned flags) {
+  return in_context(__func__, [&](CUctx_st &context) {
+    need(callback && flags == 0);
+    StreamPtr stream = find_stream(&context, handle);
+    need_no_capture(stream);
+    Command command;
+    command.work = [=] { in_host([=] { callback(handle, stream->context->sticky, data); }); };
+    command.always = true;
+    submit(stream, std::move(command));
+  });
+}
+
 CUresult cuLaunchHostFunc(CUstream handle, CUhostFn function, void *data) {
   return in_context(__func__, [&](CUctx_st &context) {
     need(function);
-    submit_work(find_stream(&context, handle), false, [=] {
-      in_host_function = true;
-      function(data);
-      in_host_function = false;
-    });
+    submit_work(find_stream(&context, handle), false, [=] { in_host([=] { function(data); }); });
   });
 }
 

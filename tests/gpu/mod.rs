@@ -88,16 +88,17 @@ pub fn difference(a: &[u8], b: &[u8]) -> f32 {
     floats(a).iter().zip(floats(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Runs an ignored test of the same file in a process of its own, with these variables.
-pub fn child(test: &str, variables: &[(&str, &str)]) {
+/// Runs an ignored test of the same file in a process of its own, with these variables; what it prints.
+pub fn child(test: &str, variables: &[(&str, &str)]) -> String {
     if gpu().is_none() {
-        return;
+        return String::new();
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--ignored", "--nocapture"]).envs(variables.iter().copied());
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).join("\n");
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    text
 }
 
 /// Only the stand-in fails when it is told to.

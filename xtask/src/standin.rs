@@ -25,12 +25,13 @@ const KERNEL_FLAGS: &str = "-fno-strict-aliasing -fsanitize=alignment,bounds -fs
 
 const LINK: &str = "-shared -pthread -Wl,-soname,libcuda.so.1 -Wl,-z,defs -Wl,-z,nodelete";
 
-/// The stand-ins for NVIDIA's libraries, each in a folder of its own, so that processes can be started with them and without:
-/// folder, sources, file, what else the compiler is told. An old cuDNN lacks a function.
-const LIBRARIES: [(&str, &str, &str, &str); 3] = [
-    ("blas", "tests/cuda/blas", "libcublasLt.so.12", ""),
-    ("dnn", "tests/cuda/dnn", "libcudnn.so.9", ""),
-    ("dnn-old", "tests/cuda/dnn", "libcudnn.so.9", "-DSTANDIN_OLD -Wno-unused-function"),
+/// The stand-ins for NVIDIA's libraries and for a profiler, each in a folder of its own, so that processes can be started with
+/// them and without: folder, sources, file, what else the compiler is told. An old cuDNN lacks a function.
+const LIBRARIES: [(&str, &str, &str, &str); 4] = [
+    ("blas", "tests/cuda/blas", "libcublasLt.so.12", "-lcuda"),
+    ("dnn", "tests/cuda/dnn", "libcudnn.so.9", "-lcuda"),
+    ("dnn-old", "tests/cuda/dnn", "libcudnn.so.9", "-DSTANDIN_OLD -Wno-unused-function -lcuda"),
+    ("nvtx", "tests/cuda/nvtx", "libprofiler.so", ""),
 ];
 
 /// Where the library lies.
@@ -58,7 +59,7 @@ pub fn with_libraries() -> String {
     folders.map(|folder| folder.display().to_string()).join(":")
 }
 
-/// Builds the stand-in for one of NVIDIA's libraries.
+/// Builds one of [`LIBRARIES`].
 fn build_library((within, sources, file, flags): (&str, &str, &str, &str)) -> Result<()> {
     let library = folder().join(within).join(file);
     let mut newest = newest_shared()?;
@@ -72,7 +73,6 @@ fn build_library((within, sources, file, flags): (&str, &str, &str, &str)) -> Re
     fs::create_dir_all(folder().join(within))?;
     let mut compile = compiler(FLAGS);
     compile
-        .args(flags.split_whitespace())
         .args(["-shared", "-Wl,-z,defs"])
         .arg(format!("-Wl,-soname,{file}"))
         .args(files_of(sources, "cpp")?)
@@ -80,7 +80,7 @@ fn build_library((within, sources, file, flags): (&str, &str, &str, &str)) -> Re
         .arg(&fresh)
         .arg("-L")
         .arg(folder())
-        .arg("-lcuda");
+        .args(flags.split_whitespace());
     shell::read(&mut compile)?;
     Ok(fs::rename(&fresh, library)?)
 }

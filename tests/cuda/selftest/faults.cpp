@@ -153,6 +153,17 @@ SCENARIO(fails_once) {
   OK(cuModuleLoadData(&session.module, ".version 8.4\n.target sm_75\n"));
 }
 
+SCENARIO(calls_back_after_a_failure) {
+  Session session;
+  static int status = -1;
+  OK(cuStreamAddCallback(nullptr, [](CUstream, CUresult result, void *) { status = (int)result; }, nullptr, 0));
+  RETURNS(719, cuStreamSynchronize(nullptr));
+  CHECK(status == 719);
+  OK(cuDevicePrimaryCtxRelease_v2(0));
+  OK(cuDevicePrimaryCtxRetain(&session.context, 0));
+  OK(cuModuleLoadData(&session.module, ".version 8.4\n.target sm_75\n"));
+}
+
 SCENARIO(fails_for_once) {
   Session session;
   CUdeviceptr memory = 0;
@@ -165,6 +176,7 @@ SCENARIO(fails_for_once) {
 TEST(failures_can_be_asked_for) {
   CHECK(outcome("little_memory", {"INFER_STANDIN_MEMORY=1024"}).empty());
   CHECK(outcome("fails_once", {"INFER_STANDIN_FAIL=cuMemcpyDtoH_v2:2:719"}).empty());
+  CHECK(outcome("calls_back_after_a_failure", {"INFER_STANDIN_FAIL=cuStreamSynchronize:1:719"}).empty());
   CHECK(outcome("fails_for_once", {"INFER_STANDIN_FAIL=cuMemAlloc:1:2,cuMemFree:1:999"}).empty());
   CHECK(has(outcome("fails_once", {"INFER_STANDIN_FAIL=nonsense"}), "INFER_STANDIN_FAIL is function:n:code"));
 }

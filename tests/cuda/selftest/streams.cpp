@@ -159,6 +159,26 @@ TEST(functions_of_the_host_run_in_order) {
   CHECK(seen == 11 && code == CUDA_ERROR_NOT_PERMITTED);
 }
 
+TEST(callbacks_are_told_how_work_ended) {
+  Session session;
+  Stream stream;
+  static int status, calls, nested;
+  status = -1, calls = 0;
+  auto note = [](CUstream, CUresult result, void *) {
+    status = (int)result, ++calls;
+    nested = (int)cuCtxSynchronize();
+  };
+  RETURNS(CUDA_ERROR_INVALID_VALUE, cuStreamAddCallback(stream, nullptr, nullptr, 0));
+  OK(cuStreamAddCallback(stream, note, nullptr, 0));
+  CHECK(calls == 0);
+  OK(cuStreamSynchronize(stream));
+  CHECK(status == CUDA_SUCCESS && calls == 1 && nested == CUDA_ERROR_NOT_PERMITTED);
+  OK(cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+  RETURNS(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, cuStreamAddCallback(stream, note, nullptr, 0));
+  CUgraph graph = nullptr;
+  RETURNS(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, cuStreamEndCapture(stream, &graph));
+}
+
 /// Functions of the host take a mutex that threads hold while they submit work.
 TEST(threads_share_a_device) {
   Session session;

@@ -91,8 +91,8 @@ fn rust_tests() -> Result<Counts> {
 fn cuda_standin() -> Result<Counts> {
     let (succeeded, output) = shell::tee(&mut command(standin::selftest()?))?;
     let mut counts = Counts::plain(&output).of_run(succeeded);
-    counts +=
-        tests_on_standin(&["--lib", "--test", "cuda", "--test", "cudnn"], &standin::folder().display().to_string())?;
+    let sessions = ["--test", "cuda", "--test", "cudnn", "--test", "check", "--test", "completion"];
+    counts += tests_on_standin(&[&["--lib"], &sessions[..]].concat(), &standin::folder().display().to_string())?;
     // What NVIDIA's libraries take part in, with stand-ins for them.
     for some in [&["--lib", "--", "ops::conv::", "ops::matmul::"][..], &["--test", "cuda"]] {
         counts += tests_on_standin(some, &standin::with_libraries())?;
