@@ -139,12 +139,7 @@ impl Report {
                 let (arena, least, shapes) = (bytes(planned.arena), bytes(planned.least), shapes.join(" "));
                 line("memory", &format!("{arena} for {shapes}; at least {least} is alive at once"));
                 if self.placement.is_some() {
-                    let (arena, staging) = (bytes(planned.device_arena), bytes(planned.staging));
-                    let weights = output::bytes(self.device_weights);
-                    line(
-                        "on the GPU",
-                        &format!("{arena}, and {weights} of weights; {staging} of the host's for copies"),
-                    );
+                    line("on the GPU", &self.on_gpu(planned));
                 }
             }
             Err(error) => line("memory", &format!("not planned: {error}")),
@@ -168,6 +163,12 @@ impl Report {
             }
         }
         text
+    }
+
+    /// What a run needs of a GPU.
+    fn on_gpu(&self, planned: &Planned) -> String {
+        let [arena, staging] = [planned.device_arena, planned.staging].map(|n| output::bytes(n as u64));
+        format!("{arena}, and {} of weights; {staging} of the host's for copies", output::bytes(self.device_weights))
     }
 
     fn json(&self) -> Value {
