@@ -38,11 +38,14 @@ impl Drop for Range {
     }
 }
 
+type Push = unsafe extern "C" fn(*const c_char) -> c_int;
+type Pop = unsafe extern "C" fn() -> c_int;
+
 /// What the profiler has filled in: nvtxRangePushA and nvtxRangePop.
 #[derive(Clone, Copy)]
 struct Functions {
-    push: unsafe extern "C" fn(*const c_char) -> c_int,
-    pop: unsafe extern "C" fn() -> c_int,
+    push: Push,
+    pop: Pop,
 }
 
 fn functions() -> Option<Functions> {
@@ -93,7 +96,11 @@ fn attach() -> Option<Functions> {
         return None;
     }
     // SAFETY: what the profiler has put there are functions of these types.
-    Some(unsafe { Functions { push: std::mem::transmute(push), pop: std::mem::transmute(pop) } })
+    let functions = unsafe {
+        let push = std::mem::transmute::<*mut c_void, Push>(push);
+        Functions { push, pop: std::mem::transmute::<*mut c_void, Pop>(pop) }
+    };
+    Some(functions)
 }
 
 /// NvtxExportTableCallbacks
