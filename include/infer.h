@@ -392,18 +392,19 @@ INFER_API infer_status infer_model_metadata_get(const infer_model *model, const 
 
 typedef struct infer_cancel infer_cancel; ///< Stops runs that are under way.
 
-/// Called once if the run returns INFER_OK, and never otherwise: with INFER_OK, or INFER_ERROR_DEVICE if the GPU has failed
-/// since. With INFER_RUN_ASYNC on a GPU that is on a thread of the driver, when the stream has come past the run's work,
-/// and what comes later into the stream waits for it; else before the run returns, on its thread. It must not call the
-/// library or CUDA. A run with it cannot be captured: put a host function into the graph behind the run instead.
+/// Called once if the run returns INFER_OK, and never otherwise: with INFER_OK, or INFER_ERROR_DEVICE if the GPU has
+/// failed since. With INFER_RUN_ASYNC on a GPU that is on a thread of the driver, when the stream has come past the
+/// run's work, and what comes later into the stream waits for it; else before the run returns, on its thread. It must
+/// not call the library or CUDA. A run with it cannot be captured: put a host function into the graph behind the run
+/// instead.
 typedef void (*infer_done_callback)(void *user_data, infer_status status);
 
 /// Settings of one run; start with INFER_RUN_OPTIONS_INIT.
 ///
-/// `stream` is one of the device's primary context, and there until the run's work is done. With INFER_RUN_ASYNC the run
-/// returns when its work is in there; inputs and outputs in the GPU's memory must stay until the stream has come past it.
-/// Outputs in the host's memory are waited for nevertheless. Somebody must be able to wait for the rest: by `stream`,
-/// `event` or `done`.
+/// `stream` is one of the device's primary context, and there until the run's work is done. With INFER_RUN_ASYNC the
+/// run returns when its work is in there; inputs and outputs in the GPU's memory must stay until the stream has come
+/// past it. Outputs in the host's memory are waited for nevertheless. Somebody must be able to wait for the rest: by
+/// `stream`, `event` or `done`.
 ///
 /// On the processor all is done when the run returns, also with INFER_RUN_ASYNC; `stream` and `event` are left alone.
 typedef struct infer_run_options {
@@ -464,8 +465,8 @@ INFER_API infer_status infer_session_options_set_threads(infer_session_options *
 INFER_API infer_status infer_session_options_set_device(infer_session_options *options, infer_device device, int32_t id,
                                                         uint32_t fallback);
 
-/// As infer_session_options_set_device(), for the device called `name`: "cpu", "cuda", "cuda:1", or as "cuda:GPU-8f6d3c1e-..."
-/// the GPU with a UUID, as NVIDIA's tools write it, also without "cuda:".
+/// As infer_session_options_set_device(), for the device called `name`: "cpu", "cuda", "cuda:1", or as
+/// "cuda:GPU-8f6d3c1e-..." the GPU with a UUID, as NVIDIA's tools write it, also without "cuda:".
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_session_options_set_device_name(infer_session_options *options, const char *name,
                                                              uint32_t fallback);
@@ -474,15 +475,15 @@ INFER_API infer_status infer_session_options_set_device_name(infer_session_optio
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_session_options_set_precision(infer_session_options *options, infer_precision precision);
 
-/// Computes the nodes called `node` in f32 whatever the precision is; infer_session_create() refuses a name that the model
-/// does not have. Each call adds one.
+/// Computes the nodes called `node` in f32 whatever the precision is; infer_session_create() refuses a name that the
+/// model does not have. Each call adds one.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_session_options_keep_f32(infer_session_options *options, const char *node);
 
-/// Whether each run checks its inputs and what each step computes (1), which is slow, or not (0). The first number that is
-/// NaN or infinite then ends it with INFER_ERROR_NOT_FINITE: infer_error names the node, or the message the input, and tells
-/// how many there are, where, and how large what the step has read is. Infinities that the model itself has, as masks do,
-/// may be passed on. Such a run waits for each step, and cannot be captured.
+/// Whether each run checks its inputs and what each step computes (1), which is slow, or not (0). The first number
+/// that is NaN or infinite then ends it with INFER_ERROR_NOT_FINITE: infer_error names the node, or the message the
+/// input, and tells how many there are, where, and how large what the step has read is. Infinities that the model
+/// itself has, as masks do, may be passed on. Such a run waits for each step, and cannot be captured.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_session_options_set_check(infer_session_options *options, uint32_t check);
 

@@ -49,5 +49,5 @@ fn a_reader_finds_his_way() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/include/infer.h")).unwrap();
     let long: Vec<_> = text.lines().filter(|line| line.chars().count() > 120).collect();
     assert!(long.is_empty(), "{long:#?}");
-    assert!(text.lines().count() < 550);
+    assert!(text.lines().count() < 600);
 }

@@ -49,7 +49,8 @@ pub unsafe extern "C" fn infer_last_error(out: *mut infer_error) -> infer_status
 }
 
 thread_local! {
-    /// Plain data without a destructor: glibc keeps a library loaded as long as a thread has one of its destructors to run.
+    /// Plain data without a destructor: glibc keeps a library loaded as long as a thread has one of its destructors
+    /// to run.
     static LAST: UnsafeCell<infer_error> = const { UnsafeCell::new(infer_error::NONE) };
 }
 

@@ -174,7 +174,8 @@ pub(super) fn c_string(text: &str) -> CString {
 pub(super) struct UserData(pub(super) *mut c_void);
 
 impl UserData {
-    /// The pointer; closures that call this have the whole of it, and not the field alone, which no other thread may have.
+    /// The pointer; closures that call this have the whole of it, and not the field alone, which no other thread may
+    /// have.
     pub(super) fn get(self) -> *mut c_void {
         self.0
     }

@@ -19,10 +19,10 @@ pub struct infer_cancel {
 
 /// Settings of one run; start with INFER_RUN_OPTIONS_INIT.
 ///
-/// `stream` is one of the device's primary context, and there until the run's work is done. With INFER_RUN_ASYNC the run
-/// returns when its work is in there; inputs and outputs in the GPU's memory must stay until the stream has come past it.
-/// Outputs in the host's memory are waited for nevertheless. Somebody must be able to wait for the rest: by `stream`,
-/// `event` or `done`.
+/// `stream` is one of the device's primary context, and there until the run's work is done. With INFER_RUN_ASYNC the
+/// run returns when its work is in there; inputs and outputs in the GPU's memory must stay until the stream has come
+/// past it. Outputs in the host's memory are waited for nevertheless. Somebody must be able to wait for the rest: by
+/// `stream`, `event` or `done`.
 ///
 /// On the processor all is done when the run returns, also with INFER_RUN_ASYNC; `stream` and `event` are left alone.
 #[repr(C)]
@@ -46,10 +46,11 @@ pub struct infer_run_options {
     pub user_data: *mut c_void,
 }
 
-/// Called once if the run returns INFER_OK, and never otherwise: with INFER_OK, or INFER_ERROR_DEVICE if the GPU has failed
-/// since. With INFER_RUN_ASYNC on a GPU that is on a thread of the driver, when the stream has come past the run's work,
-/// and what comes later into the stream waits for it; else before the run returns, on its thread. It must not call the
-/// library or CUDA. A run with it cannot be captured: put a host function into the graph behind the run instead.
+/// Called once if the run returns INFER_OK, and never otherwise: with INFER_OK, or INFER_ERROR_DEVICE if the GPU has
+/// failed since. With INFER_RUN_ASYNC on a GPU that is on a thread of the driver, when the stream has come past the
+/// run's work, and what comes later into the stream waits for it; else before the run returns, on its thread. It must
+/// not call the library or CUDA. A run with it cannot be captured: put a host function into the graph behind the run
+/// instead.
 pub type infer_done_callback = Option<unsafe extern "C" fn(user_data: *mut c_void, status: infer_status)>;
 
 /// Flag: return when the GPU's work is in the stream.
@@ -109,7 +110,8 @@ impl RunOptions<'_> {
 /// Reads the settings of a run.
 ///
 /// # Safety
-/// `options` is NULL or as large as its first field says; its token lives for `'a`; what else it points to is as the header demands.
+/// `options` is NULL or as large as its first field says; its token lives for `'a`; what else it points to is as the
+/// header demands.
 pub(super) unsafe fn read<'a>(options: *const infer_run_options) -> Result<RunOptions<'a>> {
     if options.is_null() {
         return Ok(RunOptions { control: Control::default(), done: None });

@@ -99,8 +99,8 @@ pub unsafe extern "C" fn infer_session_options_set_device(
     })
 }
 
-/// As infer_session_options_set_device(), for the device called `name`: "cpu", "cuda", "cuda:1", or as "cuda:GPU-8f6d3c1e-..."
-/// the GPU with a UUID, as NVIDIA's tools write it, also without "cuda:".
+/// As infer_session_options_set_device(), for the device called `name`: "cpu", "cuda", "cuda:1", or as
+/// "cuda:GPU-8f6d3c1e-..." the GPU with a UUID, as NVIDIA's tools write it, also without "cuda:".
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_session_options_set_device_name(
@@ -142,8 +142,8 @@ pub unsafe extern "C" fn infer_session_options_set_precision(
     })
 }
 
-/// Computes the nodes called `node` in f32 whatever the precision is; infer_session_create() refuses a name that the model
-/// does not have. Each call adds one.
+/// Computes the nodes called `node` in f32 whatever the precision is; infer_session_create() refuses a name that the
+/// model does not have. Each call adds one.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_session_options_keep_f32(
@@ -158,10 +158,10 @@ pub unsafe extern "C" fn infer_session_options_keep_f32(
     })
 }
 
-/// Whether each run checks its inputs and what each step computes (1), which is slow, or not (0). The first number that is
-/// NaN or infinite then ends it with INFER_ERROR_NOT_FINITE: infer_error names the node, or the message the input, and tells
-/// how many there are, where, and how large what the step has read is. Infinities that the model itself has, as masks do,
-/// may be passed on. Such a run waits for each step, and cannot be captured.
+/// Whether each run checks its inputs and what each step computes (1), which is slow, or not (0). The first number
+/// that is NaN or infinite then ends it with INFER_ERROR_NOT_FINITE: infer_error names the node, or the message the
+/// input, and tells how many there are, where, and how large what the step has read is. Infinities that the model
+/// itself has, as masks do, may be passed on. Such a run waits for each step, and cannot be captured.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_session_options_set_check(
