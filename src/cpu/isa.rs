@@ -1,9 +1,12 @@
 //! Instruction sets: which ones this CPU has, and which one the process uses.
+#![allow(unsafe_code, reason = "asks the kernel for tiles")]
 
 use crate::error::{Error, Result};
 use std::env;
 use std::fmt;
 use std::str::FromStr;
+#[cfg(target_arch = "x86_64")]
+use std::sync::LazyLock;
 
 /// An instruction set that kernels are written for.
 ///
@@ -17,6 +20,8 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL, besides all of [`Isa::Avx2`].
     Avx512,
+    /// x86-64 with AMX tiles of bfloat16, besides all of [`Isa::Avx512`], whose vectors it uses elsewhere.
+    Amx,
     /// AArch64 with Advanced SIMD.
     Neon,
 }
@@ -26,7 +31,7 @@ pub const ISA_VARIABLE: &str = "INFER_ISA";
 
 impl Isa {
     /// Every instruction set, best first.
-    pub const ALL: [Isa; 4] = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Scalar];
+    pub const ALL: [Isa; 5] = [Isa::Amx, Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Scalar];
 
     /// The best instruction set of this CPU.
     pub fn detect() -> Isa {
@@ -64,9 +69,11 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => *HAS_AMX,
             Isa::Neon => cfg!(target_arch = "aarch64"),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512 => false,
+            Isa::Avx2 | Isa::Avx512 | Isa::Amx => false,
         }
     }
 
@@ -76,6 +83,7 @@ impl Isa {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Amx => "amx",
             Isa::Neon => "neon",
         }
     }
@@ -85,6 +93,32 @@ impl Isa {
 #[inline]
 fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+}
+
+/// Whether the CPU has tiles of bfloat16, and Linux lets this process use them: it must be asked, since tiles make the
+/// frames of signal handlers larger. It refuses where a thread has a stack for signals that is too small for them.
+#[cfg(target_arch = "x86_64")]
+static HAS_AMX: LazyLock<bool> = LazyLock::new(|| Isa::Avx512.is_available() && has_tiles_of_bf16() && may_use_tiles());
+
+#[cfg(target_arch = "x86_64")]
+fn has_tiles_of_bf16() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    const AMX_BF16: u32 = 1 << 22;
+    const AMX_TILE: u32 = 1 << 24;
+    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn may_use_tiles() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
+    const XFEATURE_XTILE_DATA: libc::c_ulong = 18;
+    // SAFETY: the call has no pointers; kernels that do not know it return an error.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA) == 0 }
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn may_use_tiles() -> bool {
+    false
 }
 
 impl fmt::Display for Isa {

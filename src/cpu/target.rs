@@ -18,4 +18,10 @@ impl Target {
     pub(super) fn thread_counts(&self) -> &'static [usize] {
         if self.threads == 1 { &[1] } else { &[1, 2, 4, 8, 16] }
     }
+
+    /// The same where parts cost more: no more than twice as many as there are.
+    pub(super) fn few_thread_counts(&self) -> &'static [usize] {
+        let counts = self.thread_counts();
+        &counts[..counts.iter().filter(|&&count| count <= 2 * self.threads).count()]
+    }
 }

@@ -52,7 +52,7 @@ impl Dense {
     }
 
     pub fn scratch_bytes(&self) -> usize {
-        self.gemm.scratch_bytes().next_multiple_of(64) + self.gemm.shape().depth * size_of::<f32>()
+        self.gemm.scratch_bytes() + self.gemm.shape().depth * size_of::<f32>()
     }
 
     /// # Safety
@@ -69,7 +69,7 @@ impl Dense {
                 let rows = StridedRows { data: args.input, stride };
                 return self.gemm.run_part(part, &rows, weights, out, scratch);
             }
-            let zeros = scratch::slice::<f32>(scratch.add(self.gemm.scratch_bytes().next_multiple_of(64)), depth);
+            let zeros = scratch::slice::<f32>(scratch.add(self.gemm.scratch_bytes()), depth);
             zeros.fill(0.0);
             let patches = Patches {
                 data: args.input,

@@ -48,7 +48,7 @@ impl Wide {
     /// and tiles of as many columns exist. AVX-512 has none, as half of its vectors would be idle.
     pub fn for_halves(isa: Isa, shape: &ConvShape) -> Option<Isa> {
         let fits = shape.group_out() == PANEL / 2 && shape.group_in() >= FEWEST;
-        let isa = if isa == Isa::Avx512 { Isa::Avx2 } else { isa };
+        let isa = if matches!(isa, Isa::Amx | Isa::Avx512) { Isa::Avx2 } else { isa };
         (fits && isa != Isa::Scalar).then_some(isa)
     }
 

@@ -6,7 +6,8 @@ use crate::cpu::simd::__m256;
 
 /// Up to 6 rows by one panel; fewer rows take more panels, so that there are always at least eight sums in flight.
 /// Up to 12 rows by half a panel.
-pub(super) const F32_6X16: Micro = Micro { isa: Isa::Avx2, rows: 6, depth: 256, tiles: TILES, narrow: NARROW };
+pub(super) const F32_6X16: Micro =
+    Micro { isa: Isa::Avx2, rows: 6, depth: 256, near: 320 << 10, tiles: TILES, narrow: NARROW, bf16x3: None };
 
 const TILES: &[&[TileFn]] = &[
     &[f32_tile::<1, 2>, f32_tile::<1, 4>, f32_tile::<1, 6>, f32_tile::<1, 8>],

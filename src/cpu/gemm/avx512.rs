@@ -7,7 +7,8 @@ use crate::cpu::simd::__m512;
 /// Up to 8 rows by three panels; tiles of few rows take four. No higher: where rows are a multiple of 4 KiB apart, all
 /// of a tile share one set of the first-level cache, which has eight ways or more. Panels stream from the second level.
 /// Up to 12 rows by a single panel: 8 sums would not hide the latency of multiply-adds.
-pub(super) const F32_8X48: Micro = Micro { isa: Isa::Avx512, rows: 8, depth: 384, tiles: TILES, narrow: NARROW };
+pub(super) const F32_8X48: Micro =
+    Micro { isa: Isa::Avx512, rows: 8, depth: 384, near: 320 << 10, tiles: TILES, narrow: NARROW, bf16x3: None };
 
 macro_rules! tiles {
     ($rows:literal: $($panels:literal)*) => { &[$(f32_tile::<$rows, $panels>),*] };

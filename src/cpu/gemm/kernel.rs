@@ -7,17 +7,20 @@
 use crate::cpu::Isa;
 use crate::cpu::simd::{Vector, prefetch_far, prefetch_near};
 
+use super::bf16x3::Bf16x3;
 #[cfg(target_arch = "aarch64")]
 use super::neon;
 use super::scalar;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
+use super::{amx, avx2, avx512};
 
 /// Columns of one panel of packed weights.
 pub const PANEL: usize = 16;
 
 /// The `f32` micro-kernels of this target, best first; the last runs everywhere.
 pub static F32: &[Micro] = &[
+    #[cfg(target_arch = "x86_64")]
+    amx::F32_32X32,
     #[cfg(target_arch = "x86_64")]
     avx512::F32_8X48,
     #[cfg(target_arch = "x86_64")]
@@ -36,14 +39,18 @@ pub struct Micro {
     pub rows: usize,
     /// Steps of K that one pass over a tile takes: its panels are read again for each tile of rows, from a near cache.
     pub depth: usize,
+    /// Bytes of A that a part streams repeatedly; they stay in the second-level cache.
+    pub(super) near: usize,
     /// Functions for 1, 2, … `rows` rows; each entry has those for 1, 2, … panels.
     pub(super) tiles: &'static [&'static [TileFn]],
     /// For few columns.
     pub(super) narrow: Narrow,
+    /// For products that are worth splitting their operands.
+    pub(super) bf16x3: Option<&'static Bf16x3>,
 }
 
 /// Higher tiles for products, or ends of products, of few columns.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Narrow {
     /// The most columns, no more than a panel's.
     pub columns: usize,
@@ -64,7 +71,7 @@ impl Micro {
     /// `f32` elements in a vector.
     pub fn lanes(&self) -> usize {
         match self.isa {
-            Isa::Avx512 => 16,
+            Isa::Amx | Isa::Avx512 => 16,
             Isa::Avx2 => 8,
             Isa::Neon | Isa::Scalar => 4,
         }

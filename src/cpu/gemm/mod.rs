@@ -6,13 +6,17 @@
 //! A part (a range of rows and of panels) runs the loops of Goto and van de Geijn, "Anatomy of high-performance matrix
 //! multiplication", with A unpacked: for each pass over K, for each group of panels, which then stays in a near cache,
 //! for each tile of rows; where all panels stay near, for strips of a few tiles, one after the other. Partial sums wait
-//! in C. Sums are over blocks of K, which also keeps their rounding small.
+//! in C. Sums are over blocks of K, which also keeps their rounding small. Where the CPU has tiles of bfloat16, large
+//! products take those ([`bf16x3`]).
 #![allow(unsafe_code, reason = "micro-kernels with raw pointers to disjoint parts of one output")]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bf16x3;
 pub mod direct;
 pub mod kernel;
 #[cfg(target_arch = "aarch64")]
@@ -28,8 +32,9 @@ use super::activation::Activation;
 use super::parts::Split;
 use super::{Isa, Target, scratch};
 use crate::error::{Error, Result};
+use bf16x3::Bf16x3;
 use kernel::{Micro, PANEL, Tiles};
-use partition::{DepthBlocks, FETCH, columns, partition};
+use partition::{DepthBlocks, Rates, columns, partition};
 use std::ops::Range;
 use std::ptr;
 
@@ -119,6 +124,8 @@ pub struct Gemm {
     group: usize,
     /// Rows of each panel of B, of which the product uses K.
     panel_rows: usize,
+    /// For products on tiles.
+    bf16x3: Option<&'static Bf16x3>,
 }
 
 impl Gemm {
@@ -127,21 +134,41 @@ impl Gemm {
     /// # Errors
     /// A size overflows.
     pub fn new(target: Target, shape: GemmShape) -> Result<Gemm> {
-        Gemm::fetching(target, shape, FETCH)
+        Gemm::changing(target, shape, f32::INFINITY)
     }
 
-    /// As [`Gemm::new`], where parts get so many elements of A per cycle.
-    fn fetching(target: Target, shape: GemmShape, rate: f32) -> Result<Gemm> {
+    /// As [`Gemm::new`], where parts first change so many elements of A per cycle.
+    fn changing(target: Target, shape: GemmShape, rate: f32) -> Result<Gemm> {
         let GemmShape { m, n, segments, depth } = shape;
         let overflow = || Error::no_memory(format!("a product of {m} x {n} over {segments} x {depth} is too large"));
         let k = segments.checked_mul(depth).ok_or_else(overflow)?;
         packed_len(n, k)?;
         m.checked_mul(n.max(segments)).and_then(|x| x.checked_mul(size_of::<usize>())).ok_or_else(overflow)?;
-        let whole = Gemm::whole(target.isa, shape);
+        let whole = Gemm::whole(target.isa, shape).on_tiles();
         let width = whole.group * PANEL;
         let extents = (m, panels(n).div_ceil(whole.group), width, k);
-        let partition = partition(target.thread_counts(), extents, rate, whole.micro);
+        let (rates, threads) = match whole.bf16x3 {
+            Some(_) => (Rates::TILES, target.few_thread_counts()),
+            None => (Rates::VECTORS, target.thread_counts()),
+        };
+        let partition = partition(threads, extents, rates.changing(rate), whole.micro);
         Ok(Gemm { partition, ..whole })
+    }
+
+    /// The same product on tiles of bfloat16, where the CPU has them and it is worth it.
+    fn on_tiles(self) -> Gemm {
+        match self.micro.bf16x3.filter(|_| self.tiles_pay()) {
+            Some(kernel) => Gemm { bf16x3: Some(kernel), group: bf16x3::GROUP.min(panels(self.shape.n)), ..self },
+            None => self,
+        }
+    }
+
+    /// The same on tiles whether or not that is faster, if there are any and the product is not empty.
+    #[cfg(test)]
+    pub(super) fn only_on_tiles(self) -> Option<Gemm> {
+        let GemmShape { m, n, segments, depth } = self.shape;
+        let kernel = self.micro.bf16x3.filter(|_| m > 0 && n > 0 && segments * depth > 0)?;
+        Some(Gemm { bf16x3: Some(kernel), group: bf16x3::GROUP.min(panels(n)), ..self })
     }
 
     /// A product in a single part, of a shape whose sizes do not overflow.
@@ -153,7 +180,15 @@ impl Gemm {
         // With one tile of rows no panel is used twice, so nothing is gained by keeping it in cache.
         let target = if shape.m > micro.rows { micro.depth } else { k.max(1) };
         let blocks = DepthBlocks::new(shape.segments, shape.depth, target);
-        Gemm { micro, shape, partition: Split { row_parts: 1, column_parts: 1 }, blocks, group, panel_rows: k }
+        Gemm {
+            micro,
+            shape,
+            partition: Split { row_parts: 1, column_parts: 1 },
+            blocks,
+            group,
+            panel_rows: k,
+            bf16x3: None,
+        }
     }
 
     /// The same product of `m` rows and `n` columns, no more than there are: what is computed for each is the same.
@@ -178,7 +213,11 @@ impl Gemm {
 
     /// Bytes of scratch memory that a part needs.
     pub fn scratch_bytes(&self) -> usize {
-        self.most_rows() * self.shape.segments * size_of::<*const f32>()
+        self.table_bytes() + self.tile_bytes()
+    }
+
+    fn table_bytes(&self) -> usize {
+        (self.most_rows() * self.shape.segments * size_of::<*const f32>()).next_multiple_of(64)
     }
 
     fn most_rows(&self) -> usize {
@@ -201,12 +240,14 @@ impl Gemm {
         // SAFETY: the caller's promises; a part has at most `most_rows` rows.
         unsafe {
             let table = scratch::slice::<*const f32>(scratch, rows.len() * self.shape.segments);
+            let tiles = scratch.add(self.table_bytes());
             for strip in self.strips(rows.clone(), groups.len()) {
                 let table = &mut table[..strip.len() * self.shape.segments];
                 a.locate(strip.clone(), table);
                 // The next part begins with the panels that follow.
                 let next = if strip.end < rows.end { groups.start } else { groups.end };
-                self.run_block(&strip, &groups, (table, 0), (b, self.start(b, 0, next)), out);
+                let following = self.start(b, 0, next);
+                self.run_block(&Block { rows: &strip, groups: &groups, table, b, following, out, tiles }, 0);
             }
         }
     }
@@ -214,7 +255,7 @@ impl Gemm {
     /// Cuts rows into strips whose A and C stay near while `groups` groups of panels pass, where these stay near as well.
     fn strips(&self, rows: Range<usize>, groups: usize) -> impl Iterator<Item = Range<usize>> {
         let bytes = groups * self.group * self.panel_rows * PANEL * size_of::<f32>();
-        let fits = groups > 1 && self.blocks.len() == 1 && bytes <= B_BLOCK;
+        let fits = groups > 1 && self.blocks.len() == 1 && bytes <= B_BLOCK && self.bf16x3.is_none();
         let height = if fits { STRIP * self.micro.rows } else { rows.len() };
         rows.clone().step_by(height.max(1)).map(move |start| start..(start + height).min(rows.end))
     }
@@ -235,49 +276,50 @@ impl Gemm {
         (b, following): (*const f32, *const f32),
         out: &Output,
     ) {
-        let groups = panels(self.shape.n).div_ceil(self.group);
+        let (rows, groups) = (&(0..self.shape.m), &(0..panels(self.shape.n).div_ceil(self.group)));
+        debug_assert!(self.bf16x3.is_none(), "tiles need scratch memory");
         // SAFETY: the caller's promises.
-        unsafe { self.run_block(&(0..self.shape.m), &(0..groups), (table, offset), (b, following), out) }
+        unsafe { self.run_block(&Block { rows, groups, table, b, following, out, tiles: ptr::null_mut() }, offset) }
     }
 
+    /// The rows begin `offset` elements after where the table says.
+    ///
     /// # Safety
-    /// As for [`Gemm::run_part`]; `table` locates `rows`, `offset` elements before their start.
-    unsafe fn run_block(
-        &self,
-        rows: &Range<usize>,
-        groups: &Range<usize>,
-        (table, offset): (&[*const f32], usize),
-        (b, following): (*const f32, *const f32),
-        out: &Output,
-    ) {
+    /// As for [`Gemm::run_part`].
+    unsafe fn run_block(&self, block: &Block<'_>, offset: usize) {
         for i in 0..self.blocks.len() {
             // SAFETY: the caller's promises.
-            unsafe { self.run_pass(&Pass::new(self, i, offset, out), rows, groups, table, (b, following), out) };
+            unsafe { self.run_pass(&Pass::new(self, i, offset, block.out), block) };
         }
     }
 
     /// One pass over K.
     ///
     /// # Safety
-    /// As for [`Gemm::run_part`]; `table` locates `rows`, as much before their start as the pass skips.
-    unsafe fn run_pass(
-        &self,
-        pass: &Pass,
-        rows: &Range<usize>,
-        groups: &Range<usize>,
-        table: &[*const f32],
-        (b, following): (*const f32, *const f32),
-        out: &Output,
-    ) {
-        let i = pass.index;
-        for group in groups.clone() {
-            let next = match (group + 1 < groups.end, pass.last) {
-                (true, _) => self.start(b, i, group + 1),
-                (false, false) => self.start(b, i + 1, groups.start),
-                (false, true) => following,
-            };
+    /// As for [`Gemm::run_part`]; the table locates the rows as much before their start as the pass skips.
+    unsafe fn run_pass(&self, pass: &Pass, block: &Block<'_>) {
+        if let Some(kernel) = self.bf16x3 {
             // SAFETY: the caller's promises.
-            unsafe { self.run_panels(pass, rows, (self.start(b, i, group), next), group, table, out) };
+            return unsafe { self.run_pass_on_tiles(kernel, pass, block) };
+        }
+        let Block { rows, groups, table, out, .. } = *block;
+        let located = table.as_ptr().wrapping_add(pass.block.first_segment * rows.len());
+        for group in groups.clone() {
+            let b = (self.start(block.b, pass.index, group), self.after(pass, block, group));
+            // SAFETY: the caller's promises.
+            unsafe {
+                self.run_panels(pass, rows, b, group, (located, rows.len()), out);
+                self.finish(pass, rows, group, out);
+            }
+        }
+    }
+
+    /// What is read of B after group `group` in this pass.
+    fn after(&self, pass: &Pass, block: &Block<'_>, group: usize) -> *const f32 {
+        match (group + 1 < block.groups.end, pass.last) {
+            (true, _) => self.start(block.b, pass.index, group + 1),
+            (false, false) => self.start(block.b, pass.index + 1, block.groups.start),
+            (false, true) => block.following,
         }
     }
 
@@ -289,6 +331,7 @@ impl Gemm {
     }
 
     /// One pass over K for one group of panels, which start at `this_b`: all tiles of rows. `next_b` is read afterwards.
+    /// `table` has the addresses of these rows in the pass's segments, `row_stride` from one segment to the next.
     ///
     /// # Safety
     /// As for [`Gemm::run_part`].
@@ -298,7 +341,7 @@ impl Gemm {
         rows: &Range<usize>,
         (this_b, next_b): (*const f32, *const f32),
         group: usize,
-        table: &[*const f32],
+        (table, row_stride): (*const *const f32, usize),
         out: &Output,
     ) {
         let n = self.shape.n;
@@ -321,8 +364,8 @@ impl Gemm {
             unsafe {
                 let t = Tiles {
                     count: tiles.len(),
-                    rows: table.as_ptr().add(block.first_segment * rows.len() + first),
-                    row_stride: rows.len(),
+                    rows: table.add(first),
+                    row_stride,
                     offset: pass.offset + block.offset,
                     segments: block.segments,
                     depth: block.depth,
@@ -342,11 +385,34 @@ impl Gemm {
                 self.micro.function(height, group, cols)(&t);
             }
         }
+    }
+
+    /// Applies the activation to these rows of a group of panels after the last pass.
+    ///
+    /// # Safety
+    /// As for [`Gemm::run_part`].
+    unsafe fn finish(&self, pass: &Pass, rows: &Range<usize>, group: usize, out: &Output) {
         if pass.last {
+            let column = group * self.group * PANEL;
+            let end = (column + self.group * PANEL).min(self.shape.n);
             // SAFETY: these columns of C belong to this part.
-            unsafe { finish_rows(self.micro.isa, out, rows.clone(), column..column + cols) };
+            unsafe { finish_rows(self.micro.isa, out, rows.clone(), column..end) };
         }
     }
+}
+
+/// Some rows and groups of panels of a product, and its operands.
+struct Block<'a> {
+    rows: &'a Range<usize>,
+    groups: &'a Range<usize>,
+    /// Locates the rows as [`Rows::locate`] does.
+    table: &'a [*const f32],
+    b: *const f32,
+    /// What is read after `b`: any address.
+    following: *const f32,
+    out: &'a Output,
+    /// Scratch memory of [`Gemm::tile_bytes`], for products on tiles.
+    tiles: *mut u8,
 }
 
 /// What one pass over K adds and applies.

@@ -7,7 +7,8 @@ use crate::cpu::simd::float32x4_t;
 /// Up to 5 rows by one panel; few rows take more panels: sixteen sums hide the latency of as many multiply-adds as large
 /// cores begin in that time. Up to 12 rows by half a panel. Elements of A are loaded in pairs, a register for each: with
 /// another row some sums would be in memory.
-pub(super) const F32_5X16: Micro = Micro { isa: Isa::Neon, rows: 5, depth: 256, tiles: TILES, narrow: NARROW };
+pub(super) const F32_5X16: Micro =
+    Micro { isa: Isa::Neon, rows: 5, depth: 256, near: 320 << 10, tiles: TILES, narrow: NARROW, bf16x3: None };
 
 const TILES: &[&[TileFn]] = &[
     &[f32_tile::<1, 4>, f32_tile::<1, 8>, f32_tile::<1, 12>, f32_tile::<1, 16>],

@@ -6,22 +6,38 @@ use crate::cpu::parts::{Split, even};
 
 /// Multiply-adds of a product that is not worth sharing.
 const SMALL: usize = 100_000;
-/// Multiply-adds per cycle, values fetched from outer caches per cycle and cycles per part: the scale of the cost model.
-const RATE: f32 = 32.0;
-pub(super) const FETCH: f32 = 8.0;
+/// Cycles per part: with [`Rates`] the scale of the cost model.
 const PART: f32 = 1_000.0;
-/// Bytes of A that a part streams repeatedly; they stay in the second-level cache.
-const A_BLOCK: usize = 320 << 10;
+
+/// What a part does per cycle.
+#[derive(Clone, Copy)]
+pub(super) struct Rates {
+    /// Multiply-adds.
+    multiply: f32,
+    /// Values of A, and of B, fetched from outer caches, split or changed.
+    a: f32,
+    b: f32,
+}
+
+impl Rates {
+    pub const VECTORS: Rates = Rates { multiply: 32.0, a: 8.0, b: 8.0 };
+    pub const TILES: Rates = Rates { multiply: 60.0, a: 1.8, b: 1.8 };
+
+    /// The same for parts that first change so many elements of A per cycle.
+    pub fn changing(self, rate: f32) -> Rates {
+        Rates { a: 1.0 / (1.0 / self.a + 1.0 / rate), ..self }
+    }
+}
 
 /// Chooses the partition of an `m` x `groups * width` product over `k` that finishes soonest for these numbers of
-/// threads, weighing evenness against the operands that every part fetches anew, those of A at `rate` values per cycle.
+/// threads, weighing evenness against the operands that every part fetches anew.
 pub(super) fn partition(
     threads: &[usize],
     (m, groups, width, k): (usize, usize, usize, usize),
-    rate: f32,
+    rates: Rates,
     micro: &Micro,
 ) -> Split {
-    let most_rows = (A_BLOCK / size_of::<f32>() / micro.depth.min(k.max(1))).max(4 * micro.rows);
+    let most_rows = (micro.near / size_of::<f32>() / micro.depth.min(k.max(1))).max(4 * micro.rows);
     let fewest = m.div_ceil(most_rows).max(1);
     if m == 0 || groups == 0 || m.saturating_mul(groups * width).saturating_mul(k) < SMALL {
         return Split { row_parts: fewest, column_parts: 1 };
@@ -29,7 +45,7 @@ pub(super) fn partition(
     Split::cheapest(threads, fewest..=m.div_ceil(micro.rows).max(fewest), groups, |row_parts, column_parts| {
         let rows = m.div_ceil(row_parts) as f32;
         let columns = (groups.div_ceil(column_parts) * width) as f32;
-        PART + k as f32 * (rows * columns / RATE + rows / rate + columns / FETCH)
+        PART + k as f32 * (rows * columns / rates.multiply + rows / rates.a + columns / rates.b)
     })
 }
 

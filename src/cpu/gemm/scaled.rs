@@ -3,8 +3,7 @@
 //! Before each pass over K a part makes what the pass reads of its rows in scratch memory, which stays in the second-level
 //! cache. So each element of A is read and changed once for each part in its row: parts are rather cut by rows.
 
-use super::partition::FETCH;
-use super::{Gemm, GemmShape, Output, PANEL, Pass, Rows, StridedRows, finish_rows};
+use super::{Block, Gemm, GemmShape, Output, PANEL, Pass, Rows, StridedRows, finish_rows};
 use crate::cpu::activation::Activation;
 use crate::cpu::simd::{Machine, Vector, Work};
 use crate::cpu::{Isa, Target, scratch};
@@ -38,8 +37,7 @@ impl ScaledGemm {
     /// # Errors
     /// A size overflows.
     pub fn new(target: Target, m: usize, n: usize, k: usize) -> Result<ScaledGemm> {
-        let rate = 1.0 / (1.0 / FETCH + 1.0 / CHANGE);
-        Ok(ScaledGemm { isa: target.isa, gemm: Gemm::fetching(target, GemmShape::matrix(m, n, k), rate)? })
+        Ok(ScaledGemm { isa: target.isa, gemm: Gemm::changing(target, GemmShape::matrix(m, n, k), CHANGE)? })
     }
 
     /// Parts, independent of each other. None where the product is empty.
@@ -51,11 +49,7 @@ impl ScaledGemm {
     pub fn scratch_bytes(&self) -> usize {
         let blocks = self.gemm.blocks;
         let depth = (0..blocks.len()).map(|i| blocks.get(i).depth).max().unwrap_or(0);
-        self.table_bytes() + self.gemm.most_rows() * pitch(depth) * size_of::<f32>()
-    }
-
-    fn table_bytes(&self) -> usize {
-        self.gemm.scratch_bytes().next_multiple_of(64)
+        self.gemm.scratch_bytes() + self.gemm.most_rows() * pitch(depth) * size_of::<f32>()
     }
 
     /// Computes part `part` of the product; `b` is the packed B.
@@ -72,10 +66,12 @@ impl ScaledGemm {
     ) {
         let gemm = &self.gemm;
         let (rows, groups) = gemm.ranges(part);
-        // SAFETY: the caller's promises; the changed rows follow the table.
+        // SAFETY: the caller's promises; the changed rows follow the product's own memory.
         unsafe {
             let table = scratch::slice::<*const f32>(scratch, rows.len());
-            let to = scratch.add(self.table_bytes()).cast::<f32>();
+            let tiles = scratch.add(gemm.table_bytes());
+            let to = scratch.add(gemm.scratch_bytes()).cast::<f32>();
+            let following = gemm.start(b, 0, groups.end);
             for i in 0..gemm.blocks.len() {
                 let mut pass = Pass::new(gemm, i, 0, out);
                 let columns = pass.block.offset..pass.block.offset + pass.block.depth;
@@ -83,7 +79,7 @@ impl ScaledGemm {
                 StridedRows { data: to, stride: pitch(columns.len()) }.locate(0..rows.len(), table);
                 // The changed rows begin with the columns of the pass.
                 pass.block.offset = 0;
-                gemm.run_pass(&pass, &rows, &groups, table, (b, gemm.start(b, 0, groups.end)), out);
+                gemm.run_pass(&pass, &Block { rows: &rows, groups: &groups, table, b, following, out, tiles });
             }
         }
     }

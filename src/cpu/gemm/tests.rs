@@ -40,6 +40,12 @@ pub(crate) fn targets() -> impl Iterator<Item = Target> {
     isas().flat_map(|isa| [1, 4].map(|threads| Target { isa, threads }))
 }
 
+/// The product as it is planned, and on tiles as well where there are any.
+fn plans(target: Target, shape: GemmShape) -> impl Iterator<Item = Gemm> {
+    let planned = Gemm::new(target, shape).unwrap();
+    [Some(planned), planned.only_on_tiles()].into_iter().flatten()
+}
+
 /// One that every machine has.
 pub(crate) const PLAIN: Target = Target { isa: Isa::Scalar, threads: 4 };
 
@@ -72,6 +78,12 @@ impl Case {
     }
 
     fn check(self, target: Target) {
+        for gemm in plans(target, GemmShape::matrix(self.m, self.n, self.k)) {
+            self.check_plan(target, gemm);
+        }
+    }
+
+    fn check_plan(self, target: Target, gemm: Gemm) {
         let Case { m, n, k, gap, .. } = self;
         let mut random = Random::new((m * 1_000_003 + n * 1_009 + k) as u64);
         let (lda, ldc) = (k + gap, n + gap);
@@ -84,7 +96,6 @@ impl Case {
         // What the gaps hold must survive.
         let mut c = if self.in_place { residual.clone() } else { vec![7.5; m * ldc] };
         let before = c.clone();
-        let gemm = Gemm::new(target, GemmShape::matrix(m, n, k)).unwrap();
         let mut out = Output::new(c.as_mut_ptr(), ldc);
         if self.bias {
             out.bias = bias.as_ptr();
@@ -217,19 +228,112 @@ fn indirect_rows() {
             let b = random.values(k * n);
             let mut packed = vec![0.0; packed_len(n, k).unwrap()];
             pack(&Matrix::row_major(&b, k, n), 0..panels(n), &mut packed);
-            let mut c = vec![0.0; m * n];
-            let gemm = Gemm::new(target, GemmShape { m, n, segments, depth }).unwrap();
             let rows = Scattered { data: &data, starts: &starts, segments };
-            run(&gemm, &rows, &packed, &Output::new(c.as_mut_ptr(), n), &mut random);
-            for i in 0..m {
-                for j in 0..n {
-                    let sum: f64 = (0..k)
-                        .map(|p| data[starts[i * segments + p / depth] + p % depth] as f64 * b[p * n + j] as f64)
-                        .sum();
-                    assert!(
-                        (c[i * n + j] as f64 - sum).abs() <= 2e-6 * (k as f64).sqrt().max(4.0),
-                        "{target:?} [{i}, {j}]"
-                    );
+            for gemm in plans(target, GemmShape { m, n, segments, depth }) {
+                let mut c = vec![0.0; m * n];
+                run(&gemm, &rows, &packed, &Output::new(c.as_mut_ptr(), n), &mut random);
+                for i in 0..m {
+                    for j in 0..n {
+                        let sum: f64 = (0..k)
+                            .map(|p| data[starts[i * segments + p / depth] + p % depth] as f64 * b[p * n + j] as f64)
+                            .sum();
+                        assert!(
+                            (c[i * n + j] as f64 - sum).abs() <= 2e-6 * (k as f64).sqrt().max(4.0),
+                            "{target:?} [{i}, {j}]"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A product of matrices of one run of K, or of some.
+struct Product {
+    shape: GemmShape,
+    a: Vec<f32>,
+    b: Vec<f32>,
+}
+
+impl Product {
+    fn random(m: usize, n: usize, segments: usize, depth: usize) -> Product {
+        let mut random = Random::new((m * n + depth) as u64);
+        let k = segments * depth;
+        Product { shape: GemmShape { m, n, segments, depth }, a: random.values(m * k), b: random.values(k * n) }
+    }
+
+    fn run(&self, gemm: &Gemm) -> Vec<f32> {
+        let GemmShape { m, n, segments, depth } = self.shape;
+        let k = segments * depth;
+        let mut packed = vec![0.0; packed_len(n, k).unwrap()];
+        pack(&Matrix::row_major(&self.b, k, n), 0..panels(n), &mut packed);
+        let starts: Vec<usize> = (0..m * segments).map(|i| i * depth).collect();
+        let mut c = vec![0.0; m * n];
+        let rows = Scattered { data: &self.a, starts: &starts, segments };
+        run(gemm, &rows, &packed, &Output::new(c.as_mut_ptr(), n), &mut Random::new(3));
+        c
+    }
+
+    /// The product, and the sum of absolute values, which errors are measured by, of each element of C.
+    fn exact(&self) -> Vec<(f64, f64)> {
+        let GemmShape { m, n, segments, depth } = self.shape;
+        let k = segments * depth;
+        let products = |i: usize, j: usize| (0..k).map(move |p| self.a[i * k + p] as f64 * self.b[p * n + j] as f64);
+        let elements = (0..m).flat_map(|i| (0..n).map(move |j| (i, j)));
+        elements.map(|(i, j)| (products(i, j).sum(), products(i, j).map(f64::abs).sum())).collect()
+    }
+}
+
+/// Root mean square of the errors.
+fn error(c: &[f32], exact: &[(f64, f64)]) -> f64 {
+    let squares = c.iter().zip(exact).map(|(&c, &(sum, all))| ((c as f64 - sum) / all).powi(2));
+    (squares.sum::<f64>() / c.len() as f64).sqrt()
+}
+
+#[test]
+fn tiles_are_as_exact_as_multiply_adds() {
+    for target in targets() {
+        for k in [8, 64, 300, 768, 3000] {
+            let product = Product::random(32, 48, 1, k);
+            let exact = product.exact();
+            let plain = Gemm::new(Target { isa: Isa::Scalar, ..target }, product.shape).unwrap();
+            let expected = error(&product.run(&plain), &exact);
+            if let Some(gemm) = Gemm::new(target, product.shape).unwrap().only_on_tiles() {
+                let got = error(&product.run(&gemm), &exact);
+                assert!(got <= 1.5 * expected + 1e-9, "{target:?} K = {k}: {got:e}, multiply-adds {expected:e}");
+            }
+        }
+    }
+}
+
+/// What tiles cannot multiply stays right, and nothing else changes.
+#[test]
+fn odd_elements_change_their_rows_and_panels_only() {
+    for target in targets() {
+        for (segments, depth) in [(1, 70), (3, 40), (1, 2000)] {
+            let mut product = Product::random(70, 100, segments, depth);
+            let (n, k) = (product.shape.n, segments * depth);
+            let Some(gemm) = Gemm::new(target, product.shape).unwrap().only_on_tiles() else { continue };
+            let before = product.run(&gemm);
+            for (i, odd) in [(3, f32::INFINITY), (17, f32::NAN), (69, 3e38)] {
+                product.a[i * k + k - 1 - i] = odd;
+            }
+            let inner = 2 * k / 3;
+            product.b[inner * n + 40] = f32::NEG_INFINITY;
+            product.b[inner * n + 99] = 2.5e38;
+            let after = product.run(&gemm);
+            let exact = product.exact();
+            for (at, (&c, &(sum, all))) in after.iter().zip(&exact).enumerate() {
+                let (i, j) = (at / n, at % n);
+                // Panels are multiplied two at a time.
+                if ![3, 17, 69].contains(&i) && !(32..64).contains(&j) && j < 96 {
+                    assert_eq!(c.to_bits(), before[at].to_bits(), "[{i}, {j}]");
+                } else if sum.is_nan() {
+                    assert!(c.is_nan(), "[{i}, {j}] = {c}");
+                } else if sum.abs() > f32::MAX as f64 {
+                    assert_eq!(c as f64, sum.signum() * f64::INFINITY, "[{i}, {j}]");
+                } else {
+                    assert!((c as f64 - sum).abs() <= 1e-5 * all, "[{i}, {j}] = {c}, not {sum}");
                 }
             }
         }

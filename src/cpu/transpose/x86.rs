@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 pub unsafe fn run<T: Element, const SIZE: usize, const S: usize>(isa: Isa, job: Job<T>) {
     // SAFETY: passed on to the caller; AVX2 is available where it is used.
     unsafe {
-        if matches!(isa, Isa::Avx2 | Isa::Avx512) && isa.is_available() && job.cols >= 2 * S {
+        if matches!(isa, Isa::Avx2 | Isa::Avx512 | Isa::Amx) && isa.is_available() && job.cols >= 2 * S {
             wide::<T, SIZE, S>(job);
         } else {
             job.blocks(S, S, |job| tile::<T, __m128i, S>(job, unpack::<SIZE>));
