@@ -1,6 +1,7 @@
 //! The element-wise functions that can end another operation, defined once for every kernel.
+#![allow(unsafe_code, reason = "vectors in registers")]
 
-use super::simd::{Machine, Work};
+use super::simd::{Machine, Vector, Work};
 use super::{Isa, math};
 
 /// Elements that are computed side by side: one or two vectors.
@@ -90,12 +91,15 @@ impl Activation {
         }
     }
 
-    /// The bounds of an activation that only clips: no bounds for [`Activation::None`].
-    pub fn bounds(self) -> Option<(f32, f32)> {
+    /// The activation, if it is one that kernels apply to results before they store them.
+    pub(super) fn simple(self, isa: Isa) -> Option<Simple> {
         match self {
-            Activation::None => Some((f32::NEG_INFINITY, f32::INFINITY)),
-            Activation::Relu => Some((0.0, f32::INFINITY)),
-            Activation::Clip { lo, hi } => Some((lo, hi)),
+            Activation::None => Some(Simple::NONE),
+            Activation::Relu => Some(Simple { lo: 0.0, ..Simple::NONE }),
+            Activation::Clip { lo, hi } => Some(Simple { lo, hi, ..Simple::NONE }),
+            Activation::HardSwish if Simple::may_gate(isa) => {
+                Some(Simple { lo: -3.0, hard_swish: true, ..Simple::NONE })
+            }
             _ => None,
         }
     }
@@ -165,6 +169,55 @@ fn in_blocks(row: &mut [f32], f: impl Fn(f32) -> f32) {
         values[..rest.len()].copy_from_slice(rest);
         values.iter_mut().for_each(|x| *x = f(*x));
         rest.copy_from_slice(&values[..rest.len()]);
+    }
+}
+
+/// An activation of few instructions: x between bounds, then as it is or times clip(x / 6 + 0.5, 0, 1).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Simple {
+    pub lo: f32,
+    pub hi: f32,
+    pub hard_swish: bool,
+}
+
+impl Simple {
+    /// Changes nothing.
+    pub const NONE: Simple = Simple { lo: f32::NEG_INFINITY, hi: f32::INFINITY, hard_swish: false };
+
+    /// Whether sums leave registers for [`Simple::gate`].
+    fn may_gate(isa: Isa) -> bool {
+        matches!(isa, Isa::Avx512 | Isa::Amx)
+    }
+
+    /// Whether results go through [`Simple::gate`]; false at compile time for vectors of instruction sets that have not
+    /// the registers.
+    #[inline(always)]
+    pub fn gates<V: Vector>(self) -> bool {
+        V::LANES == 16 && self.hard_swish
+    }
+
+    /// # Safety
+    /// The CPU has the instruction set of `V`.
+    #[inline(always)]
+    pub unsafe fn apply<V: Vector>(self, x: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let x = x.max(V::splat(self.lo)).min(V::splat(self.hi));
+            if self.gates::<V>() { Simple::gate(x) } else { x }
+        }
+    }
+
+    /// The second step of [`Activation::HardSwish`]; the first is its lower bound.
+    ///
+    /// # Safety
+    /// As for [`Simple::apply`].
+    #[inline(always)]
+    pub unsafe fn gate<V: Vector>(x: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let share = x.mul_add(V::splat(1.0 / 6.0), V::splat(0.5));
+            x.mul(share.max(V::splat(0.0)).min(V::splat(1.0)))
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::ConvArgs;
 use super::lines::{Lines, WindowRow};
 use super::shape::{ConvShape, Spatial};
 use crate::cpu::Isa;
+use crate::cpu::activation::Simple;
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Output, finish_rows};
 use crate::cpu::simd::{Machine, Vector, Work};
@@ -22,8 +23,6 @@ pub(super) struct Depthwise {
     stride: usize,
 }
 
-/// Bounds that change nothing.
-pub(super) const UNBOUNDED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 /// Most pixels of a block: the widths of images are often multiples of 7, and the sums leave registers for the weights.
 const PIXELS: usize = 7;
 /// Pixels of a block with any other window.
@@ -86,7 +85,7 @@ impl Work for Part<'_> {
         let Depthwise { lines, stride: step, .. } = *self.plan;
         let Lines { window, output, .. } = lines;
         let (args, channels) = (*self.args, self.channels);
-        let bounds = args.output.activation.bounds().unwrap_or(UNBOUNDED);
+        let simple = args.output.activation.simple(M::ISA).unwrap_or(Simple::NONE);
         // The baseline has too few registers to gain from it.
         let unrolled = M::ISA != Isa::Scalar && (window.dilation[2] == 1 || window.stride[2] == 1);
         for line in self.lines {
@@ -97,7 +96,7 @@ impl Work for Part<'_> {
                     lines,
                     step,
                     args,
-                    bounds,
+                    simple,
                     rows: lines.rows(line, self.scratch),
                     first,
                     taps: window.taps(),
@@ -135,7 +134,7 @@ struct Line<'a> {
     lines: Lines,
     step: usize,
     args: ConvArgs,
-    bounds: (f32, f32),
+    simple: Simple,
     rows: &'a [WindowRow],
     /// Index of its first pixel.
     first: usize,
@@ -238,7 +237,13 @@ impl Line<'_> {
                     }
                 }
             }
-            let (lo, hi) = (V::splat(self.bounds.0), V::splat(self.bounds.1));
+            if self.simple.gates::<V>() {
+                for p in 0..PIXELS {
+                    sums[p] = self.simple.apply(sums[p]);
+                }
+            }
+            // Once more changes nothing.
+            let (lo, hi) = (V::splat(self.simple.lo), V::splat(self.simple.hi));
             let mut to = data.add(pixel * stride + channel);
             for p in 0..PIXELS {
                 if FULL || p < pixels.count {
@@ -292,7 +297,7 @@ impl Line<'_> {
                 }
             }
             for p in 0..P {
-                store(&args.output, self.bounds, self.first + pixel + p, channel, n, sums[p]);
+                store(&args.output, self.simple, self.first + pixel + p, channel, n, sums[p]);
             }
         }
     }
@@ -344,16 +349,9 @@ impl Columns {
     }
 }
 
-/// Adds bias and residual to a sum, clips and stores it.
+/// Adds bias and residual to a sum, applies the activation and stores it.
 #[inline(always)]
-pub(super) unsafe fn store<V: Vector>(
-    out: &Output,
-    (lo, hi): (f32, f32),
-    row: usize,
-    channel: usize,
-    n: usize,
-    mut sum: V,
-) {
+pub(super) unsafe fn store<V: Vector>(out: &Output, simple: Simple, row: usize, channel: usize, n: usize, mut sum: V) {
     // SAFETY: the caller's promises.
     unsafe {
         if !out.bias.is_null() {
@@ -362,6 +360,6 @@ pub(super) unsafe fn store<V: Vector>(
         if !out.residual.is_null() {
             sum = sum.add(V::load_up_to(out.residual.add(row * out.residual_stride + channel), n));
         }
-        sum.max(V::splat(lo)).min(V::splat(hi)).store_up_to(out.data.add(row * out.stride + channel), n);
+        simple.apply(sum).store_up_to(out.data.add(row * out.stride + channel), n);
     }
 }

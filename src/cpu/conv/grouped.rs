@@ -5,10 +5,11 @@
 //! read from zeros.
 
 use super::ConvArgs;
-use super::depthwise::{UNBOUNDED, store};
+use super::depthwise::store;
 use super::lines::{Lines, WindowRow};
 use super::shape::{ConvShape, Spatial};
 use crate::cpu::Isa;
+use crate::cpu::activation::Simple;
 use crate::cpu::gemm::finish_rows;
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::parts::even;
@@ -79,7 +80,7 @@ impl Work for Part<'_> {
         // Copies, which no store to the output can change.
         let (plan, args) = (*self.plan, *self.args);
         let Lines { output, .. } = plan.lines;
-        let bounds = args.output.activation.bounds().unwrap_or(UNBOUNDED);
+        let simple = args.output.activation.simple(M::ISA).unwrap_or(Simple::NONE);
         let (part_lines, channels) = plan.lines.part(self.part);
         let zeros = [0.0; MOST_LANES * PANEL];
         let blocks = output[2].div_ceil(PIXELS);
@@ -87,7 +88,7 @@ impl Work for Part<'_> {
             // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
             unsafe {
                 let first = line * output[2];
-                let line = Line { plan, args, bounds, rows: plan.lines.rows(line, self.scratch), first, zeros: &zeros };
+                let line = Line { plan, args, simple, rows: plan.lines.rows(line, self.scratch), first, zeros: &zeros };
                 for channel in channels.clone().step_by(M::LANES) {
                     let lanes = Lanes::new(&plan, channel, M::LANES, M::LANES.min(channels.end - channel));
                     for block in 0..blocks {
@@ -188,7 +189,7 @@ impl Lanes {
 struct Line<'a> {
     plan: Grouped,
     args: ConvArgs,
-    bounds: (f32, f32),
+    simple: Simple,
     rows: &'a [WindowRow],
     /// Index of its first pixel.
     first: usize,
@@ -251,7 +252,7 @@ impl Line<'_> {
             for p in 0..PIXELS {
                 if p < pixels.len() {
                     let pixel = self.first + pixels.start + p;
-                    store(&args.output, self.bounds, pixel, lanes.channel, lanes.n, sums[p]);
+                    store(&args.output, self.simple, pixel, lanes.channel, lanes.n, sums[p]);
                 }
             }
         }

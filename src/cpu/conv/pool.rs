@@ -1,6 +1,5 @@
 //! Maximum and average pooling of channels-last `f32` tensors, for up to three spatial dimensions.
 
-use super::depthwise::UNBOUNDED;
 use super::lines::{Lines, WindowRow};
 use super::shape::{Spatial, Window};
 use crate::cpu::Isa;
@@ -196,7 +195,7 @@ impl Line<'_> {
         let next = window.dilation[2] * step;
         // SAFETY: the caller's promises. Padding may lie in front of the first tap, but not of those that are read.
         unsafe {
-            let mut values = [V::splat(if MAX { UNBOUNDED.0 } else { 0.0 }); N];
+            let mut values = [V::splat(if MAX { f32::NEG_INFINITY } else { 0.0 }); N];
             // What is not a number is kept apart, so that neither waits for the other.
             let mut invalid = [V::splat(0.0); N];
             for row in self.rows {

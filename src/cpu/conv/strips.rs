@@ -5,8 +5,9 @@
 //! channel lies. So K is one loop, however short the runs of neighbouring taps are.
 
 use super::ConvArgs;
-use super::depthwise::{UNBOUNDED, store};
+use super::depthwise::store;
 use super::shape::{ConvShape, Spatial};
+use crate::cpu::activation::Simple;
 use crate::cpu::gemm::kernel::{PANEL, for_rows};
 use crate::cpu::gemm::{Output, finish_rows, packed_len, panels};
 use crate::cpu::parts::Split;
@@ -311,7 +312,7 @@ struct Tiles<'a> {
     columns: usize,
     /// From the first column on.
     out: Output,
-    bounds: (f32, f32),
+    simple: Simple,
 }
 
 impl Tiles<'_> {
@@ -333,7 +334,7 @@ impl Tiles<'_> {
                 residual: shift(out.residual),
                 ..*out
             },
-            bounds: out.activation.bounds().unwrap_or(UNBOUNDED),
+            simple: out.activation.simple(strip.plan.isa).unwrap_or(Simple::NONE),
         }
     }
 
@@ -402,7 +403,7 @@ impl Tiles<'_> {
         }
     }
 
-    /// Clips and stores a whole tile.
+    /// Applies the activation and stores a whole tile.
     #[inline(always)]
     unsafe fn finish<V: Vector, const PIXELS: usize, const VECTORS: usize>(
         &self,
@@ -411,11 +412,18 @@ impl Tiles<'_> {
     ) {
         // SAFETY: the caller's promises.
         unsafe {
-            let (lo, hi) = (V::splat(self.bounds.0), V::splat(self.bounds.1));
-            if self.bounds.1 < f32::INFINITY {
+            let (lo, hi) = (V::splat(self.simple.lo), V::splat(self.simple.hi));
+            if self.simple.hi < f32::INFINITY {
                 for_rows!(p < PIXELS {
                     for v in 0..VECTORS {
                         sums[p][v] = sums[p][v].min(hi);
+                    }
+                });
+            }
+            if self.simple.gates::<V>() {
+                for_rows!(p < PIXELS {
+                    for v in 0..VECTORS {
+                        sums[p][v] = Simple::gate(sums[p][v].max(lo));
                     }
                 });
             }
@@ -449,7 +457,7 @@ impl Tiles<'_> {
             for p in 0..pixels {
                 for channel in (0..self.columns).step_by(V::LANES) {
                     let sum = V::load(memory.add(p * VECTORS * V::LANES + channel));
-                    store(&out, self.bounds, pixel + p, channel, self.columns - channel, sum);
+                    store(&out, self.simple, pixel + p, channel, self.columns - channel, sum);
                 }
             }
         }

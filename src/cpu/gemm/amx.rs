@@ -260,7 +260,6 @@ unsafe fn finish(t: &Finish, odd: &Odd) {
                 bias[p] = load_up_to(t.bias.wrapping_add(p * PANEL), n);
             }
         }
-        let (lo, hi) = (_mm512_set1_ps(t.lo), _mm512_set1_ps(t.hi));
         for (i, row) in t.rows.clone().enumerate() {
             if odd.contains(row) {
                 continue;
@@ -272,9 +271,7 @@ unsafe fn finish(t: &Finish, odd: &Odd) {
                     let addend = t.addend.wrapping_add(i * t.addend_stride + p * PANEL);
                     sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(masks[p], addend));
                 }
-                // In this order NaN stays, as it does in the vector kernels.
-                let sum = _mm512_min_ps(hi, _mm512_max_ps(lo, sum));
-                _mm512_mask_storeu_ps(c.wrapping_add(p * PANEL), masks[p], sum);
+                _mm512_mask_storeu_ps(c.wrapping_add(p * PANEL), masks[p], t.simple.apply(sum));
             }
         }
     }

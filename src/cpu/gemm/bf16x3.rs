@@ -13,6 +13,7 @@
 use super::kernel::PANEL;
 use super::partition::{DepthBlock, columns};
 use super::{Block, Gemm, GemmShape, Pass, panels};
+use crate::cpu::activation::Simple;
 use crate::cpu::parts::even;
 use crate::cpu::simd::prefetch_near;
 use std::ops::Range;
@@ -113,8 +114,7 @@ pub(super) struct Finish {
     pub addend: *const f32,
     pub addend_stride: usize,
     pub bias: *const f32,
-    pub lo: f32,
-    pub hi: f32,
+    pub simple: Simple,
 }
 
 /// Multiply-adds per cycle of the vector kernels; cycles of the product of two tiles per row of the first; cycles per
@@ -125,7 +125,7 @@ const SPLIT_A: f32 = 0.9;
 const SPLIT_B: f32 = 1.4;
 const FINISH: f32 = 0.25;
 /// The share of the vector kernels' time that tiles must stay below: cores that use them lower their clock for a while.
-const WORTH: f32 = 0.8;
+const WORTH: f32 = 0.9;
 
 /// Rows of a strip whose passes have so many chunks.
 fn strip_rows(chunks: usize) -> usize {
@@ -319,8 +319,7 @@ impl Strip<'_> {
                     addend,
                     addend_stride: pass.addend.stride,
                     bias: if pass.bias.is_null() { pass.bias } else { pass.bias.add(cols.start) },
-                    lo: pass.lo,
-                    hi: pass.hi,
+                    simple: pass.simple,
                 };
                 (kernel.finish)(&finish, odd);
             }

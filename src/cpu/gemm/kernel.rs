@@ -5,6 +5,7 @@
 #![allow(clippy::needless_range_loop, reason = "loops over registers are unrolled by constant index")]
 
 use crate::cpu::Isa;
+use crate::cpu::activation::Simple;
 use crate::cpu::simd::{Vector, prefetch_far, prefetch_near};
 
 use super::bf16x3::Bf16x3;
@@ -93,7 +94,7 @@ impl Micro {
     }
 }
 
-/// The operands of tiles below each other that read the same panels: `C = clamp(bias + A * B + addend)`.
+/// The operands of tiles below each other that read the same panels: `C = simple(bias + A * B + addend)`.
 pub(super) struct Tiles {
     pub count: usize,
     /// `rows[s * row_stride + r]` points to row `r`, counted through all tiles, of segment `s` of A.
@@ -122,8 +123,7 @@ pub(super) struct Tiles {
     pub addend_stride: usize,
     /// One value per column, or null.
     pub bias: *const f32,
-    pub lo: f32,
-    pub hi: f32,
+    pub simple: Simple,
 }
 
 /// Tiles that fetch the next panels: each asks for a line for every four steps of K, a quarter of a panel.
@@ -254,7 +254,7 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// Adds, clamps and stores a tile whose columns are all valid.
+/// Adds, applies the activation and stores a tile whose columns are all valid.
 #[inline(always)]
 unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(
     mut sums: [[V; VECTORS]; ROWS],
@@ -271,19 +271,26 @@ unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(
                 }
             });
         }
-        if t.lo != f32::NEG_INFINITY {
-            let lo = V::splat(t.lo);
+        if t.simple.lo != f32::NEG_INFINITY {
+            let lo = V::splat(t.simple.lo);
             for_rows!(r < ROWS {
                 for v in 0..VECTORS {
                     sums[r][v] = sums[r][v].max(lo);
                 }
             });
         }
-        if t.hi != f32::INFINITY {
-            let hi = V::splat(t.hi);
+        if t.simple.hi != f32::INFINITY {
+            let hi = V::splat(t.simple.hi);
             for_rows!(r < ROWS {
                 for v in 0..VECTORS {
                     sums[r][v] = sums[r][v].min(hi);
+                }
+            });
+        }
+        if t.simple.gates::<V>() {
+            for_rows!(r < ROWS {
+                for v in 0..VECTORS {
+                    sums[r][v] = Simple::gate(sums[r][v]);
                 }
             });
         }
@@ -305,7 +312,6 @@ unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(
 ) {
     // SAFETY: the caller's promises.
     unsafe {
-        let (lo, hi) = (V::splat(t.lo), V::splat(t.hi));
         for_rows!(r < ROWS {
             for v in 0..VECTORS {
                 let n = t.cols.saturating_sub(v * V::LANES);
@@ -315,7 +321,7 @@ unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(
                     value = value.add(V::load_up_to(addend, n));
                 }
                 let to = t.c.wrapping_add((row + r) * t.c_stride + v * V::LANES);
-                value.max(lo).min(hi).store_up_to(to, n);
+                t.simple.apply(value).store_up_to(to, n);
             }
         });
     }

@@ -16,6 +16,7 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "other processors have no such tiles"))]
 mod bf16x3;
 pub mod direct;
 pub mod kernel;
@@ -28,7 +29,7 @@ pub mod scaled;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use super::activation::Activation;
+use super::activation::{Activation, Simple};
 use super::parts::Split;
 use super::{Isa, Target, scratch};
 use crate::error::{Error, Result};
@@ -379,8 +380,7 @@ impl Gemm {
                     addend: pass.addend.at(row, column),
                     addend_stride: pass.addend.stride,
                     bias: if pass.bias.is_null() { pass.bias } else { pass.bias.add(column) },
-                    lo: pass.lo,
-                    hi: pass.hi,
+                    simple: pass.simple,
                 };
                 self.micro.function(height, group, cols)(&t);
             }
@@ -423,8 +423,7 @@ struct Pass {
     offset: usize,
     addend: Addend,
     bias: *const f32,
-    lo: f32,
-    hi: f32,
+    simple: Simple,
     last: bool,
 }
 
@@ -452,27 +451,25 @@ impl Pass {
         } else {
             Addend { data: out.data, stride: out.stride }
         };
-        let bounds = out.activation.bounds().filter(|_| last);
-        let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        let simple = out.activation.simple(gemm.micro.isa).filter(|_| last).unwrap_or(Simple::NONE);
         Pass {
             index: i,
             block: gemm.blocks.get(i),
             offset,
             addend,
             bias: if last { out.bias } else { ptr::null() },
-            lo,
-            hi,
+            simple,
             last,
         }
     }
 }
 
-/// Applies the activation to a block of C while it is in cache, unless it only clips: that is done when C is stored.
+/// Applies the activation to a block of C while it is in cache, unless it is a simple one: that is done when C is stored.
 ///
 /// # Safety
 /// The block of C exists and belongs to the caller.
 pub(super) unsafe fn finish_rows(isa: Isa, out: &Output, rows: Range<usize>, columns: Range<usize>) {
-    if out.activation.bounds().is_some() {
+    if out.activation.simple(isa).is_some() {
         return;
     }
     let block = rows.map(|row| {

@@ -4,7 +4,7 @@
 //! cache. So each element of A is read and changed once for each part in its row: parts are rather cut by rows.
 
 use super::{Block, Gemm, GemmShape, Output, PANEL, Pass, Rows, StridedRows, finish_rows};
-use crate::cpu::activation::Activation;
+use crate::cpu::activation::{Activation, Simple};
 use crate::cpu::simd::{Machine, Vector, Work};
 use crate::cpu::{Isa, Target, scratch};
 use crate::error::Result;
@@ -129,10 +129,10 @@ impl Work for Change {
             // SAFETY: the promise of the maker; the last vector is cut short.
             unsafe {
                 for column in (0..whole).step_by(lanes) {
-                    self.vector::<M::Vector>(row, column, lanes);
+                    self.vector::<M>(row, column, lanes);
                 }
                 if whole < self.columns.len() {
-                    self.vector::<M::Vector>(row, whole, self.columns.len() - whole);
+                    self.vector::<M>(row, whole, self.columns.len() - whole);
                 }
             }
         }
@@ -142,14 +142,14 @@ impl Work for Change {
 impl Change {
     /// `n` columns, up to a vector, of a row.
     #[inline(always)]
-    unsafe fn vector<V: Vector>(&self, row: usize, column: usize, n: usize) {
+    unsafe fn vector<M: Machine>(&self, row: usize, column: usize, n: usize) {
         let (at, Scaling { factors, shifts, activation }) = (self.columns.start + column, self.scaling);
-        let (lo, hi) = activation.bounds().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        let simple = activation.simple(M::ISA).unwrap_or(Simple::NONE);
         // SAFETY: the promise of the maker.
         unsafe {
-            let x = V::load_up_to(self.from.data.add(row * self.from.stride + at), n);
-            let shift = if shifts.is_null() { V::splat(0.0) } else { V::load_up_to(shifts.add(at), n) };
-            let y = x.mul_add(V::load_up_to(factors.add(at), n), shift).max(V::splat(lo)).min(V::splat(hi));
+            let x = M::Vector::load_up_to(self.from.data.add(row * self.from.stride + at), n);
+            let shift = if shifts.is_null() { M::Vector::splat(0.0) } else { M::Vector::load_up_to(shifts.add(at), n) };
+            let y = simple.apply(x.mul_add(M::Vector::load_up_to(factors.add(at), n), shift));
             y.store_up_to(self.to.add(row * pitch(self.columns.len()) + column), n);
         }
     }

@@ -2,8 +2,9 @@
 
 use super::Planes;
 use super::transform::{IN, OUT, input_tile, output_tile};
+use crate::cpu::activation::Simple;
 use crate::cpu::conv::ConvArgs;
-use crate::cpu::conv::depthwise::{UNBOUNDED, store};
+use crate::cpu::conv::depthwise::store;
 use crate::cpu::conv::shape::{ConvShape, Spatial};
 use crate::cpu::gemm::finish_rows;
 use crate::cpu::simd::{Machine, Vector, Work};
@@ -170,7 +171,7 @@ impl ToOutput {
         let [image, row, column] = self.stages.place(tile);
         let (rows, columns) = (OUT.min(height - row * OUT), OUT.min(width - column * OUT));
         let first = (image * height + row * OUT) * width + column * OUT;
-        let bounds = self.args.output.activation.bounds().unwrap_or(UNBOUNDED);
+        let simple = self.args.output.activation.simple(M::ISA).unwrap_or(Simple::NONE);
         for i in (0..self.columns.len()).step_by(M::Vector::LANES) {
             let (channel, n) = (self.columns.start + i, self.columns.len() - i);
             // SAFETY: the caller's promises; rows of `from` have room for whole vectors.
@@ -179,7 +180,7 @@ impl ToOutput {
                     |row, column| M::Vector::load(from.add((row * IN + column) * self.from.plane + i)),
                     |row, column, y| {
                         if row < rows && column < columns {
-                            store(&self.args.output, bounds, first + row * width + column, channel, n, y);
+                            store(&self.args.output, simple, first + row * width + column, channel, n, y);
                         }
                     },
                 );
