@@ -158,9 +158,11 @@ impl Gemm {
         if self.bf16x3.is_none() {
             return 0;
         }
-        let (chunks, rows) = (self.most_chunks(), self.most_rows());
-        let blocks = rows.min(strip_rows(chunks)).div_ceil(TILE);
-        (blocks + GROUP) * chunks * CHUNK_BYTES + SUMS_BYTES
+        // Passes of fewer chunks have longer strips.
+        let bytes =
+            |chunks: usize| (self.most_rows().min(strip_rows(chunks)).div_ceil(TILE) + GROUP) * chunks * CHUNK_BYTES;
+        let passes = (0..self.blocks.len()).map(|i| chunks(&self.blocks.get(i)));
+        passes.map(bytes).max().unwrap_or(0) + SUMS_BYTES
     }
 
     /// As [`Gemm::run_pass`] on tiles.

@@ -241,7 +241,7 @@ impl Gemm {
         // SAFETY: the caller's promises; a part has at most `most_rows` rows.
         unsafe {
             let table = scratch::slice::<*const f32>(scratch, rows.len() * self.shape.segments);
-            let tiles = scratch.add(self.table_bytes());
+            let tiles = scratch.wrapping_add(self.table_bytes());
             for strip in self.strips(rows.clone(), groups.len()) {
                 let table = &mut table[..strip.len() * self.shape.segments];
                 a.locate(strip.clone(), table);

@@ -52,10 +52,13 @@ pub(crate) const PLAIN: Target = Target { isa: Isa::Scalar, threads: 4 };
 /// Runs all parts in random order; the scratch memory holds garbage.
 pub(crate) fn run(gemm: &Gemm, a: &dyn Rows, b: &[f32], out: &Output, random: &mut Random) {
     assert_eq!(b.len(), packed_len(gemm.shape().n, gemm.shape().segments * gemm.shape().depth).unwrap());
+    const GARBAGE: u64 = 0x5555_5555_5555_5555;
     for part in random.order(gemm.parts()) {
-        let mut scratch = vec![0x5555_5555_5555_5555_u64; gemm.scratch_bytes().div_ceil(8)];
+        let words = gemm.scratch_bytes().div_ceil(8);
+        let mut scratch = vec![GARBAGE; words + (64 << 10)];
         // SAFETY: the tests pass operands of the right size.
         unsafe { gemm.run_part(part, a, b.as_ptr(), out, scratch.as_mut_ptr().cast()) };
+        assert!(scratch[words..].iter().all(|&word| word == GARBAGE), "{gemm:?} has less scratch memory than it uses");
     }
 }
 
@@ -158,6 +161,8 @@ fn many_parts_and_passes() {
             (197, 96, 768),
             (1025, 33, 300),
             (6, 16, 5000),
+            // Passes of 25 and of 24 chunks of 32.
+            (212, 40, 1540),
         ] {
             Case::new(m, n, k).check(target);
             Case { gap: 5, bias: true, residual: true, activation: Activation::Relu, ..Case::new(m, n, k) }
