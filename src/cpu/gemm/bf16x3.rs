@@ -3,7 +3,7 @@
 //! A significand of 24 bits is exactly three of 8, `x = x1 + x2 + x3`. Of the nine products of such parts the six largest
 //! are summed, in `f32`; the three others together are at most 2^-23 of a product, as much as one rounding of it (Henry,
 //! Tang and Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations", arXiv
-//! 1904.06376). So results are as near to the exact ones as those of multiply-adds, at a third of their time or less.
+//! 1904.06376). So results are as near to the exact ones as those of multiply-adds, at about half of their time.
 //!
 //! Tiles know no denormal numbers: parts below 2^-126 count as zero. Rows of A and groups of panels of B with elements
 //! that are not finite, or so large that a part may not be, are left to the vector kernels; which ones depends on
