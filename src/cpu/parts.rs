@@ -5,9 +5,10 @@ use std::ops::{Range, RangeInclusive};
 
 /// The `i`-th of `parts` nearly equal ranges that cover `0..len`.
 pub(crate) fn even(len: usize, parts: usize, i: usize) -> Range<usize> {
+    // Larger and smaller ranges alternate, so that neighbouring ones together are nearly equal too.
     let (size, rest) = (len / parts, len % parts);
-    let start = i * size + i.min(rest);
-    start..start + size + usize::from(i < rest)
+    let start = |i: usize| i * size + i * rest / parts;
+    start(i)..start(i + 1)
 }
 
 /// Parts along two dimensions.
@@ -29,24 +30,25 @@ impl Split {
         Split { row_parts, column_parts: (parts / row_parts).clamp(1, columns.max(1)) }
     }
 
-    /// The cut that finishes soonest for these thread counts: `cost` is that of a part when there are so many parts along
-    /// the rows and along the columns, of which there may be `row_parts` and 1 to `columns`.
+    /// The cut that finishes soonest for these thread counts: `cost` is that of a part for so many threads, when there are so
+    /// many parts along the rows and along the columns, of which there may be `row_parts` and 1 to `columns`.
     pub fn cheapest(
         threads: &[usize],
         row_parts: RangeInclusive<usize>,
         columns: usize,
-        cost: impl Fn(usize, usize) -> f32,
+        cost: impl Fn(usize, Split) -> f32,
     ) -> Split {
         let (fewest, most) = row_parts.into_inner();
         let mut best = (Split { row_parts: fewest, column_parts: 1 }, f32::INFINITY);
         for column_parts in [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48].into_iter().filter(|&parts| parts <= columns) {
-            for target in [1, 2, 4, 8, 16, 32, 48, 64] {
+            for target in [1, 2, 4, 8, 16, 32, 48, 64].into_iter().chain(threads.iter().copied()) {
                 let row_parts = (target / column_parts).clamp(fewest, most);
                 let parts = row_parts * column_parts;
-                let rounds = threads.iter().map(|&t| (parts.div_ceil(t) * t) as f32).sum::<f32>();
-                let cost = rounds * cost(row_parts, column_parts);
+                let split = Split { row_parts, column_parts };
+                let all = |&t: &usize| (parts.div_ceil(t) * t) as f32 * cost(t, split);
+                let cost = threads.iter().map(all).sum();
                 if cost < best.1 {
-                    best = (Split { row_parts, column_parts }, cost);
+                    best = (split, cost);
                 }
             }
         }

@@ -13,15 +13,13 @@ pub struct Target {
 }
 
 impl Target {
-    /// The thread counts for which parts should come out even: other work may take away threads, but never give more than
-    /// one to a run that has one, and each part costs something.
-    pub(super) fn thread_counts(&self) -> &'static [usize] {
-        if self.threads == 1 { &[1] } else { &[1, 2, 4, 8, 16] }
-    }
-
-    /// The same where parts cost more: no more than twice as many as there are.
-    pub(super) fn few_thread_counts(&self) -> &'static [usize] {
-        let counts = self.thread_counts();
-        &counts[..counts.iter().filter(|&&count| count <= 2 * self.threads).count()]
+    /// The thread counts for which parts should come out even. Other work may take threads away from a run, so half as
+    /// many count too, and twice as many, for then a thread that is late leaves parts for others to take over. A run that
+    /// has one thread never gets another, and each part costs something.
+    pub(super) fn thread_counts(&self) -> Vec<usize> {
+        match self.threads {
+            1 => vec![1],
+            threads => vec![threads / 2, threads, 2 * threads],
+        }
     }
 }

@@ -39,7 +39,7 @@ const STRIP: usize = 32 << 10;
 /// Expanded elements under the windows of one line, at most.
 const MOST: usize = 4 * STRIP;
 /// Expanded elements that a second-level cache may keep whole.
-const KEPT: usize = 512 << 10;
+const KEPT: usize = 384 << 10;
 /// Multiply-adds per cycle of the two convolutions, input values fetched per cycle, and cycles per part: the scale of the
 /// cost model.
 const RATE: f32 = 32.0;
@@ -68,8 +68,8 @@ impl Expanded {
         let (lines, all) = (batch * output[1], panels(out_channels));
         // Lines under the windows of two parts are expanded twice, so there are parts for a few threads only.
         let threads = target.thread_counts();
-        let split = Split::cheapest(&threads[..threads.len().min(4)], 1..=lines, all, |row_parts, column_parts| {
-            let (lines, panels) = (lines.div_ceil(row_parts), all.div_ceil(column_parts));
+        let split = Split::cheapest(&threads, 1..=lines, all, |_, split| {
+            let (lines, panels) = (lines.div_ceil(split.row_parts), all.div_ceil(split.column_parts));
             let (under, columns) = ((lines - 1) * window.stride[1] + span, (panels * PANEL) as f32);
             let read = (under.min(batch * input[1]) * input[2]) as f32 * in_channels as f32;
             let taps = (lines * output[2]) as f32 * window.taps() as f32 * columns;

@@ -227,7 +227,7 @@ impl Strip<'_> {
     /// # Safety
     /// As for [`Gemm::run_pass_on_tiles`].
     unsafe fn run(&self) {
-        let Strip { kernel, pass, block, ref rows, .. } = *self;
+        let Strip { gemm, kernel, pass, block, ref rows, .. } = *self;
         let (DepthBlock { segments, depth, .. }, count) = (pass.block, rows.len());
         let blocks = count.div_ceil(TILE);
         // Of even height, so that no tile is nearly empty.
@@ -241,8 +241,8 @@ impl Strip<'_> {
             let split =
                 SplitRows { count, rows: self.table, row_stride, offset, segments, depth, height, to: memory.a };
             (kernel.rows)(&split, &mut odd);
-            for group in block.groups.clone() {
-                self.group(group, height, &memory, &odd);
+            for group in gemm.groups(block.panels) {
+                self.group(&group, height, &memory, &odd);
             }
             (kernel.end)();
         }
@@ -252,18 +252,16 @@ impl Strip<'_> {
     ///
     /// # Safety
     /// As for [`Gemm::run_pass_on_tiles`].
-    unsafe fn group(&self, group: usize, height: usize, memory: &Memory, odd: &Odd) {
+    unsafe fn group(&self, group: &Range<usize>, height: usize, memory: &Memory, odd: &Odd) {
         let Strip { gemm, kernel, pass, block, ref rows, table } = *self;
         let (DepthBlock { segments, depth, .. }, out) = (pass.block, block.out);
-        let b = (gemm.start(block.b, pass.index, group), gemm.after(pass, block, group));
-        let first = group * GROUP;
-        let count = GROUP.min(panels(gemm.shape.n) - first);
-        let cols = first * PANEL..first * PANEL + columns(gemm.shape.n, first, count);
+        let b = (gemm.start(block.b, pass.index, group.start), gemm.after(pass, block, group.end));
+        let cols = columns(gemm.shape.n, group);
         let panel = |b: *const f32, p: usize| b.wrapping_add(p * gemm.panel_rows * PANEL);
         // SAFETY: the caller's promises.
         unsafe {
             let mut odd_panels = false;
-            for p in 0..count {
+            for p in 0..group.len() {
                 odd_panels |= (kernel.panel)(&SplitPanel { panel: panel(b.0, p), segments, depth, to: memory.b[p] });
             }
             if odd_panels {

@@ -121,7 +121,7 @@ pub struct Gemm {
     shape: GemmShape,
     partition: Split,
     blocks: DepthBlocks,
-    /// Panels that a tile takes at once.
+    /// Panels that a tile takes at once, at most.
     group: usize,
     /// Rows of each panel of B, of which the product uses K.
     panel_rows: usize,
@@ -146,13 +146,9 @@ impl Gemm {
         packed_len(n, k)?;
         m.checked_mul(n.max(segments)).and_then(|x| x.checked_mul(size_of::<usize>())).ok_or_else(overflow)?;
         let whole = Gemm::whole(target.isa, shape).on_tiles();
-        let width = whole.group * PANEL;
-        let extents = (m, panels(n).div_ceil(whole.group), width, k);
-        let (rates, threads) = match whole.bf16x3 {
-            Some(_) => (Rates::TILES, target.few_thread_counts()),
-            None => (Rates::VECTORS, target.thread_counts()),
-        };
-        let partition = partition(threads, extents, rates.changing(rate), whole.micro);
+        let extents = (m, panels(n).div_ceil(whole.unit()), whole.unit() * PANEL, k);
+        let rates = if whole.bf16x3.is_some() { Rates::TILES } else { Rates::VECTORS };
+        let partition = partition(&target.thread_counts(), extents, rates.changing(rate), whole.micro);
         Ok(Gemm { partition, ..whole })
     }
 
@@ -237,33 +233,56 @@ impl Gemm {
     ///   exactly C.
     /// - `scratch` is aligned to 8 bytes and has `scratch_bytes()`.
     pub unsafe fn run_part(&self, part: usize, a: &dyn Rows, b: *const f32, out: &Output, scratch: *mut u8) {
-        let (rows, groups) = self.ranges(part);
+        let (rows, panels) = self.ranges(part);
         // SAFETY: the caller's promises; a part has at most `most_rows` rows.
         unsafe {
             let table = scratch::slice::<*const f32>(scratch, rows.len() * self.shape.segments);
             let tiles = scratch.wrapping_add(self.table_bytes());
-            for strip in self.strips(rows.clone(), groups.len()) {
+            for strip in self.strips(rows.clone(), panels.len()) {
                 let table = &mut table[..strip.len() * self.shape.segments];
                 a.locate(strip.clone(), table);
                 // The next part begins with the panels that follow.
-                let next = if strip.end < rows.end { groups.start } else { groups.end };
+                let next = if strip.end < rows.end { panels.start } else { panels.end };
                 let following = self.start(b, 0, next);
-                self.run_block(&Block { rows: &strip, groups: &groups, table, b, following, out, tiles }, 0);
+                self.run_block(&Block { rows: &strip, panels: &panels, table, b, following, out, tiles }, 0);
             }
         }
     }
 
-    /// Cuts rows into strips whose A and C stay near while `groups` groups of panels pass, where these stay near as well.
-    fn strips(&self, rows: Range<usize>, groups: usize) -> impl Iterator<Item = Range<usize>> {
-        let bytes = groups * self.group * self.panel_rows * PANEL * size_of::<f32>();
-        let fits = groups > 1 && self.blocks.len() == 1 && bytes <= B_BLOCK && self.bf16x3.is_none();
+    /// Cuts rows into strips whose A and C stay near while `panels` panels pass, where these stay near as well.
+    fn strips(&self, rows: Range<usize>, panels: usize) -> impl Iterator<Item = Range<usize>> {
+        let bytes = panels * self.panel_rows * PANEL * size_of::<f32>();
+        let fits = panels > self.group && self.blocks.len() == 1 && bytes <= B_BLOCK && self.bf16x3.is_none();
         let height = if fits { STRIP * self.micro.rows } else { rows.len() };
         rows.clone().step_by(height.max(1)).map(move |start| start..(start + height).min(rows.end))
     }
 
-    /// Rows and groups of panels of a part.
+    /// Panels that no partition separates: on tiles it depends on all of a group whether they take it.
+    fn unit(&self) -> usize {
+        if self.bf16x3.is_some() { self.group } else { 1 }
+    }
+
+    /// Rows and panels of a part.
     fn ranges(&self, part: usize) -> (Range<usize>, Range<usize>) {
-        self.partition.ranges(self.shape.m, panels(self.shape.n).div_ceil(self.group), part)
+        let (all, unit) = (panels(self.shape.n), self.unit());
+        let (rows, units) = self.partition.ranges(self.shape.m, all.div_ceil(unit), part);
+        (rows, units.start * unit..(units.end * unit).min(all))
+    }
+
+    /// Cuts panels, which start at a whole unit, into groups of at most [`Gemm::group`]: on tiles whole ones, where there are
+    /// so many, on vectors nearly equal ones.
+    fn groups(&self, panels: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let (mut next, end) = (panels.start, panels.end);
+        let count = panels.len().div_ceil(self.group);
+        let (least, larger) = match self.bf16x3 {
+            Some(_) => (self.group, 0),
+            None => (panels.len() / count.max(1), panels.len() % count.max(1)),
+        };
+        (0..count).map(move |i| {
+            let start = next;
+            next = (start + least + usize::from(i < larger)).min(end);
+            start..next
+        })
     }
 
     /// Computes all of C, of which `table` locates the rows of A as [`Rows::locate`] does, `offset` elements before their
@@ -277,10 +296,10 @@ impl Gemm {
         (b, following): (*const f32, *const f32),
         out: &Output,
     ) {
-        let (rows, groups) = (&(0..self.shape.m), &(0..panels(self.shape.n).div_ceil(self.group)));
+        let (rows, panels) = (&(0..self.shape.m), &(0..panels(self.shape.n)));
         debug_assert!(self.bf16x3.is_none(), "tiles need scratch memory");
         // SAFETY: the caller's promises.
-        unsafe { self.run_block(&Block { rows, groups, table, b, following, out, tiles: ptr::null_mut() }, offset) }
+        unsafe { self.run_block(&Block { rows, panels, table, b, following, out, tiles: ptr::null_mut() }, offset) }
     }
 
     /// The rows begin `offset` elements after where the table says.
@@ -303,32 +322,32 @@ impl Gemm {
             // SAFETY: the caller's promises.
             return unsafe { self.run_pass_on_tiles(kernel, pass, block) };
         }
-        let Block { rows, groups, table, out, .. } = *block;
+        let Block { rows, panels, table, out, .. } = *block;
         let located = table.as_ptr().wrapping_add(pass.block.first_segment * rows.len());
-        for group in groups.clone() {
-            let b = (self.start(block.b, pass.index, group), self.after(pass, block, group));
+        for group in self.groups(panels) {
+            let b = (self.start(block.b, pass.index, group.start), self.after(pass, block, group.end));
             // SAFETY: the caller's promises.
             unsafe {
-                self.run_panels(pass, rows, b, group, (located, rows.len()), out);
-                self.finish(pass, rows, group, out);
+                self.run_panels(pass, rows, b, &group, (located, rows.len()), out);
+                self.finish(pass, rows, &group, out);
             }
         }
     }
 
-    /// What is read of B after group `group` in this pass.
-    fn after(&self, pass: &Pass, block: &Block<'_>, group: usize) -> *const f32 {
-        match (group + 1 < block.groups.end, pass.last) {
-            (true, _) => self.start(block.b, pass.index, group + 1),
-            (false, false) => self.start(block.b, pass.index + 1, block.groups.start),
+    /// What is read of B after the panels before `panel` in this pass.
+    fn after(&self, pass: &Pass, block: &Block<'_>, panel: usize) -> *const f32 {
+        match (panel < block.panels.end, pass.last) {
+            (true, _) => self.start(block.b, pass.index, panel),
+            (false, false) => self.start(block.b, pass.index + 1, block.panels.start),
             (false, true) => block.following,
         }
     }
 
-    /// Where pass `pass` begins to read group `group` of the panels of `b`.
-    fn start(&self, b: *const f32, pass: usize, group: usize) -> *const f32 {
+    /// Where pass `pass` begins to read panel `panel` of `b`.
+    fn start(&self, b: *const f32, pass: usize, panel: usize) -> *const f32 {
         let block = self.blocks.get(pass);
         let first_k = block.first_segment * self.shape.depth + block.offset;
-        b.wrapping_add((group * self.group * self.panel_rows + first_k) * PANEL)
+        b.wrapping_add((panel * self.panel_rows + first_k) * PANEL)
     }
 
     /// One pass over K for one group of panels, which start at `this_b`: all tiles of rows. `next_b` is read afterwards.
@@ -341,16 +360,13 @@ impl Gemm {
         pass: &Pass,
         rows: &Range<usize>,
         (this_b, next_b): (*const f32, *const f32),
-        group: usize,
+        group: &Range<usize>,
         (table, row_stride): (*const *const f32, usize),
         out: &Output,
     ) {
-        let n = self.shape.n;
-        let panel = group * self.group;
-        let group = self.group.min(panels(n) - panel);
-        let column = panel * PANEL;
+        let column = group.start * PANEL;
         let block = &pass.block;
-        let cols = columns(n, panel, group);
+        let cols = columns(self.shape.n, group).len();
         let tiles = rows.len().div_ceil(self.micro.most_rows(cols)).max(1);
         // The first tiles have a row more than the others, where the rows do not come out even.
         let (height, higher) = (rows.len() / tiles, rows.len() % tiles);
@@ -382,7 +398,7 @@ impl Gemm {
                     bias: if pass.bias.is_null() { pass.bias } else { pass.bias.add(column) },
                     simple: pass.simple,
                 };
-                self.micro.function(height, group, cols)(&t);
+                self.micro.function(height, group.len(), cols)(&t);
             }
         }
     }
@@ -391,20 +407,18 @@ impl Gemm {
     ///
     /// # Safety
     /// As for [`Gemm::run_part`].
-    unsafe fn finish(&self, pass: &Pass, rows: &Range<usize>, group: usize, out: &Output) {
+    unsafe fn finish(&self, pass: &Pass, rows: &Range<usize>, group: &Range<usize>, out: &Output) {
         if pass.last {
-            let column = group * self.group * PANEL;
-            let end = (column + self.group * PANEL).min(self.shape.n);
             // SAFETY: these columns of C belong to this part.
-            unsafe { finish_rows(self.micro.isa, out, rows.clone(), column..end) };
+            unsafe { finish_rows(self.micro.isa, out, rows.clone(), columns(self.shape.n, group)) };
         }
     }
 }
 
-/// Some rows and groups of panels of a product, and its operands.
+/// Some rows and panels of a product, and its operands.
 struct Block<'a> {
     rows: &'a Range<usize>,
-    groups: &'a Range<usize>,
+    panels: &'a Range<usize>,
     /// Locates the rows as [`Rows::locate`] does.
     table: &'a [*const f32],
     b: *const f32,

@@ -3,11 +3,15 @@
 
 use super::kernel::{Micro, PANEL};
 use crate::cpu::parts::{Split, even};
+use std::ops::Range;
 
 /// Multiply-adds of a product that is not worth sharing.
 const SMALL: usize = 100_000;
 /// Cycles per part: with [`Rates`] the scale of the cost model.
 const PART: f32 = 1_000.0;
+
+/// Values of A per cycle that another core has written and still holds in its own cache.
+const REMOTE: f32 = 1.5;
 
 /// What a part does per cycle.
 #[derive(Clone, Copy)]
@@ -29,23 +33,25 @@ impl Rates {
     }
 }
 
-/// Chooses the partition of an `m` x `groups * width` product over `k` that finishes soonest for these numbers of
+/// Chooses the partition of an `m` x `units * width` product over `k` that finishes soonest for these numbers of
 /// threads, weighing evenness against the operands that every part fetches anew.
 pub(super) fn partition(
     threads: &[usize],
-    (m, groups, width, k): (usize, usize, usize, usize),
+    (m, units, width, k): (usize, usize, usize, usize),
     rates: Rates,
     micro: &Micro,
 ) -> Split {
     let most_rows = (micro.near / size_of::<f32>() / micro.depth.min(k.max(1))).max(4 * micro.rows);
     let fewest = m.div_ceil(most_rows).max(1);
-    if m == 0 || groups == 0 || m.saturating_mul(groups * width).saturating_mul(k) < SMALL {
+    if m == 0 || units == 0 || m.saturating_mul(units * width).saturating_mul(k) < SMALL {
         return Split { row_parts: fewest, column_parts: 1 };
     }
-    Split::cheapest(threads, fewest..=m.div_ceil(micro.rows).max(fewest), groups, |row_parts, column_parts| {
-        let rows = m.div_ceil(row_parts) as f32;
-        let columns = (groups.div_ceil(column_parts) * width) as f32;
-        PART + k as f32 * (rows * columns / rates.multiply + rows / rates.a + columns / rates.b)
+    Split::cheapest(threads, fewest..=m.div_ceil(micro.rows).max(fewest), units, |threads, split| {
+        let rows = m.div_ceil(split.row_parts) as f32;
+        let columns = (units.div_ceil(split.column_parts) * width) as f32;
+        // Rows of A lie where another thread wrote them if a part has more of them than a thread's share.
+        let remote = if split.row_parts < threads { rows / REMOTE } else { 0.0 };
+        PART + k as f32 * (rows * columns / rates.multiply + rows / rates.a + remote + columns / rates.b)
     })
 }
 
@@ -93,7 +99,7 @@ impl DepthBlocks {
     }
 }
 
-/// Columns of a tile of `panels` panels that starts at `panel`, of `n` in all.
-pub(super) fn columns(n: usize, panel: usize, panels: usize) -> usize {
-    (n - panel * PANEL).min(panels * PANEL)
+/// The columns of these panels, of `n` in all.
+pub(super) fn columns(n: usize, panels: &Range<usize>) -> Range<usize> {
+    panels.start * PANEL..(panels.end * PANEL).min(n)
 }

@@ -65,13 +65,13 @@ impl ScaledGemm {
         scratch: *mut u8,
     ) {
         let gemm = &self.gemm;
-        let (rows, groups) = gemm.ranges(part);
+        let (rows, panels) = gemm.ranges(part);
         // SAFETY: the caller's promises; the changed rows follow the product's own memory.
         unsafe {
             let table = scratch::slice::<*const f32>(scratch, rows.len());
             let tiles = scratch.add(gemm.table_bytes());
             let to = scratch.add(gemm.scratch_bytes()).cast::<f32>();
-            let following = gemm.start(b, 0, groups.end);
+            let following = gemm.start(b, 0, panels.end);
             for i in 0..gemm.blocks.len() {
                 let mut pass = Pass::new(gemm, i, 0, out);
                 let columns = pass.block.offset..pass.block.offset + pass.block.depth;
@@ -79,7 +79,7 @@ impl ScaledGemm {
                 StridedRows { data: to, stride: pitch(columns.len()) }.locate(0..rows.len(), table);
                 // The changed rows begin with the columns of the pass.
                 pass.block.offset = 0;
-                gemm.run_pass(&pass, &Block { rows: &rows, groups: &groups, table, b, following, out, tiles });
+                gemm.run_pass(&pass, &Block { rows: &rows, panels: &panels, table, b, following, out, tiles });
             }
         }
     }

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long workers spin for the next run before they sleep.
-pub(super) const SPIN_IDLE: Duration = Duration::from_micros(40);
+/// How long workers spin for the next run before they sleep: a caller that runs again and again, even in Python, is back by
+/// then, and waking a thread takes some 20 microseconds.
+pub(super) const SPIN_IDLE: Duration = Duration::from_micros(100);
 /// How long ranks spin for each other inside a run while that works, and when it does not.
 pub(super) const SPIN_RUN: Duration = Duration::from_micros(400);
 pub(super) const SPIN_LEAST: Duration = Duration::from_micros(2);
