@@ -2,16 +2,18 @@
 //!
 //! A block is a few neighbouring pixels of one vector of channels, whose sums stay in registers. An input pixel is loaded
 //! once for all taps that touch it, a weight once for all pixels. Blocks that see padding or have fewer pixels pass over
-//! the columns of the input that are not there.
+//! the columns of the input that are not there. Blocks below each other come one after the other, so that what lies under
+//! several is fetched into the nearest cache once.
 
 use super::ConvArgs;
 use super::lines::{Lines, WindowRow};
 use super::shape::{ConvShape, Spatial};
-use crate::cpu::Isa;
+use crate::cpu::{Isa, Target};
 use crate::cpu::activation::Simple;
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Output, finish_rows};
 use crate::cpu::simd::{Machine, Vector, Work};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// A depthwise convolution with weights `[C/16][taps][16]`.
@@ -27,11 +29,16 @@ pub(super) struct Depthwise {
 const PIXELS: usize = 7;
 /// Pixels of a block with any other window.
 const FEW: usize = 4;
+/// Bytes of the input under a row of blocks; they stay in the first-level cache.
+const NEAR: usize = 20 << 10;
+/// Lines whose blocks come one after the other, at most.
+const STRIP: usize = 32;
 
 impl Depthwise {
-    pub fn new(isa: Isa, shape: &ConvShape, stride: usize, output: Spatial) -> Depthwise {
+    pub fn new(target: Target, shape: &ConvShape, stride: usize, output: Spatial) -> Depthwise {
         let ConvShape { window, batch, input, out_channels, .. } = shape;
-        Depthwise { isa, stride, lines: Lines::new(window, *batch, *input, output, *out_channels, window.taps()) }
+        let lines = Lines::new(window, *batch, *input, output, *out_channels, window.taps());
+        Depthwise { isa: target.isa, stride, lines: lines.in_tall_parts(&target.thread_counts()) }
     }
 
     pub fn phases(&self) -> usize {
@@ -46,8 +53,9 @@ impl Depthwise {
         0
     }
 
+    /// Memory for what is known of the lines of a strip.
     pub fn scratch_bytes(&self) -> usize {
-        self.lines.scratch_bytes()
+        STRIP * (size_of::<Line>() + self.lines.scratch_bytes())
     }
 
     /// # Safety
@@ -83,36 +91,54 @@ impl Work for Part<'_> {
     fn run<M: Machine>(self) {
         // Copies, which no store to the output can change.
         let Depthwise { lines, stride: step, .. } = *self.plan;
-        let Lines { window, output, .. } = lines;
-        let (args, channels) = (*self.args, self.channels);
-        let simple = args.output.activation.simple(M::ISA).unwrap_or(Simple::NONE);
+        let (window, args, channels) = (lines.window, *self.args, self.channels);
+        let simple = args.output.activation.simple(M::ISA);
         // The baseline has too few registers to gain from it.
         let unrolled = M::ISA != Isa::Scalar && (window.dilation[2] == 1 || window.stride[2] == 1);
-        for line in self.lines {
+        let (end, mut start) = (self.lines.end, self.lines.start);
+        while start < end {
+            let these = start..(start + STRIP).min(end);
+            start = these.end;
             // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
             unsafe {
-                let first = line * output[2];
-                let line = Line {
+                let strip = Strip {
+                    isa: M::ISA,
                     lines,
                     step,
                     args,
-                    simple,
-                    rows: lines.rows(line, self.scratch),
-                    first,
+                    simple: simple.unwrap_or(Simple::NONE),
+                    finished: simple.is_some(),
+                    table: table(&lines, these, self.scratch),
                     taps: window.taps(),
                     padding: window.pad_begin[2],
                 };
                 match (window.kernel[2], window.stride[2]) {
-                    (3, 1) if unrolled => line.blocks::<M::Vector, 3, 1>(&channels),
-                    (3, 2) if unrolled => line.blocks::<M::Vector, 3, 2>(&channels),
-                    (5, 1) if unrolled => line.blocks::<M::Vector, 5, 1>(&channels),
-                    (5, 2) if unrolled => line.blocks::<M::Vector, 5, 2>(&channels),
-                    (7, 1) if unrolled => line.blocks::<M::Vector, 7, 1>(&channels),
-                    _ => line.any_window::<M::Vector>(&channels),
+                    (3, 1) if unrolled => strip.blocks::<M::Vector, 3, 1>(&channels),
+                    (3, 2) if unrolled => strip.blocks::<M::Vector, 3, 2>(&channels),
+                    (5, 1) if unrolled => strip.blocks::<M::Vector, 5, 1>(&channels),
+                    (5, 2) if unrolled => strip.blocks::<M::Vector, 5, 2>(&channels),
+                    (7, 1) if unrolled => strip.blocks::<M::Vector, 7, 1>(&channels),
+                    _ => strip.any_window::<M::Vector>(&channels),
                 }
-                finish_rows(M::ISA, &args.output, first..first + output[2], channels.clone());
             }
         }
+    }
+}
+
+/// What is known of up to [`STRIP`] lines.
+///
+/// # Safety
+/// `scratch` is aligned to 8 bytes and has [`Depthwise::scratch_bytes`].
+unsafe fn table<'a>(lines: &Lines, these: Range<usize>, scratch: *mut u8) -> &'a [Line<'a>] {
+    // SAFETY: the caller's promises; each entry is written before it is read.
+    unsafe {
+        let rows = scratch.add(STRIP * size_of::<Line>());
+        let table = std::slice::from_raw_parts_mut(scratch.cast::<MaybeUninit<Line>>(), these.len());
+        for (i, (line, entry)) in these.zip(&mut *table).enumerate() {
+            let rows = lines.rows(line, rows.add(i * lines.scratch_bytes()));
+            entry.write(Line { rows, first: line * lines.output[2] });
+        }
+        table.assume_init_ref()
     }
 }
 
@@ -130,14 +156,23 @@ macro_rules! for_columns {
 }
 
 /// A line of the output.
+#[derive(Clone, Copy)]
 struct Line<'a> {
-    lines: Lines,
-    step: usize,
-    args: ConvArgs,
-    simple: Simple,
     rows: &'a [WindowRow],
     /// Index of its first pixel.
     first: usize,
+}
+
+/// Lines of the output below each other, maybe of several images.
+struct Strip<'a> {
+    isa: Isa,
+    lines: Lines,
+    step: usize,
+    args: ConvArgs,
+    /// What of the activation happens in registers, and whether that is all of it.
+    simple: Simple,
+    finished: bool,
+    table: &'a [Line<'a>],
     /// Taps of the window, and pixels of padding in front of a line: asked once, not for each block.
     taps: usize,
     padding: usize,
@@ -154,12 +189,14 @@ struct Pixels {
     there: u32,
 }
 
-impl Line<'_> {
-    /// The whole line with a window of `K` taps and stride `S`, one of which or the dilation is 1.
+impl Strip<'_> {
+    /// All lines with a window of `K` taps and stride `S`, one of which or the dilation is 1.
     #[inline(always)]
     unsafe fn blocks<V: Vector, const K: usize, const S: usize>(&self, channels: &Range<usize>) {
         let Lines { window, input, output, .. } = self.lines;
         let apart = window.dilation[2];
+        let under = window.kernel[0] * window.kernel[1] * ((PIXELS - 1) * S + K) * size_of::<f32>();
+        let near = (NEAR / under / PANEL).max(1) * PANEL;
         for remainder in 0..apart.min(output[2]) {
             let count = (output[2] - remainder).div_ceil(apart);
             let blocks = count.div_ceil(PIXELS);
@@ -173,23 +210,49 @@ impl Line<'_> {
                 let end = (input[2] + window.pad_begin[2]).saturating_sub(start * S).div_ceil(apart).min(columns);
                 let there = (1u32 << end) - (1u32 << before.min(end));
                 let pixels = Pixels { start, count, apart, there };
-                let whole = channels.start + channels.len() / V::LANES * V::LANES;
-                // SAFETY: the caller's promises; the last vector is cut short.
-                unsafe {
-                    if count == PIXELS && there == (1 << columns) - 1 {
-                        for channel in (channels.start..whole).step_by(V::LANES) {
-                            self.block::<V, K, S, true>(&pixels, channel, V::LANES);
-                        }
-                    } else {
-                        for channel in (channels.start..whole).step_by(V::LANES) {
-                            self.block::<V, K, S, false>(&pixels, channel, V::LANES);
-                        }
-                    }
-                    if whole < channels.end {
-                        self.block::<V, K, S, false>(&pixels, whole, channels.end - whole);
+                let full = count == PIXELS && there == (1 << columns) - 1;
+                for first in channels.clone().step_by(near) {
+                    let channels = first..(first + near).min(channels.end);
+                    for line in self.table {
+                        // SAFETY: the caller's promises.
+                        unsafe { self.row::<V, K, S>(line, &pixels, full, &channels) };
                     }
                 }
                 start += count * apart;
+            }
+        }
+    }
+
+    /// A block of pixels of a line, `full` or not, for each vector of these channels.
+    #[inline(always)]
+    unsafe fn row<V: Vector, const K: usize, const S: usize>(
+        &self,
+        line: &Line<'_>,
+        pixels: &Pixels,
+        full: bool,
+        channels: &Range<usize>,
+    ) {
+        let whole = channels.start + channels.len() / V::LANES * V::LANES;
+        // SAFETY: the caller's promises; the last vector is cut short.
+        unsafe {
+            if full {
+                for channel in (channels.start..whole).step_by(V::LANES) {
+                    self.block::<V, K, S, true>(line, pixels, channel, V::LANES);
+                }
+            } else {
+                for channel in (channels.start..whole).step_by(V::LANES) {
+                    self.block::<V, K, S, false>(line, pixels, channel, V::LANES);
+                }
+            }
+            if whole < channels.end {
+                self.block::<V, K, S, false>(line, pixels, whole, channels.end - whole);
+            }
+            if !self.finished {
+                let together = if pixels.apart == 1 { pixels.count } else { 1 };
+                for pixel in (0..pixels.count).step_by(together) {
+                    let pixel = line.first + pixels.start + pixel * pixels.apart;
+                    finish_rows(self.isa, &self.args.output, pixel..pixel + together, channels.clone());
+                }
             }
         }
     }
@@ -198,11 +261,13 @@ impl Line<'_> {
     #[inline(always)]
     unsafe fn block<V: Vector, const K: usize, const S: usize, const FULL: bool>(
         &self,
+        line: &Line<'_>,
         pixels: &Pixels,
         channel: usize,
         n: usize,
     ) {
-        let Line { step, args, taps, padding, rows, .. } = *self;
+        let (Strip { step, args, taps, padding, .. }, Line { rows, first: first_pixel }) = (self, *line);
+        let (step, args, taps, padding) = (*step, *args, *taps, *padding);
         // SAFETY: the caller's promises. Pointers to columns that are not there are not read.
         unsafe {
             let bias = args.output.bias;
@@ -228,7 +293,7 @@ impl Line<'_> {
                 }
             }
             let Output { data, stride, residual, residual_stride, .. } = args.output;
-            let pixel = self.first + pixels.start;
+            let pixel = first_pixel + pixels.start;
             if !residual.is_null() {
                 for p in 0..PIXELS {
                     if p < pixels.count {
@@ -254,37 +319,47 @@ impl Line<'_> {
         }
     }
 
-    /// The whole line with any window.
+    /// All lines with any window.
     #[inline(always)]
     unsafe fn any_window<V: Vector>(&self, channels: &Range<usize>) {
         let Lines { window, input, output, .. } = self.lines;
         let interior = self.lines.interior();
         let whole = interior.start + interior.len() / FEW * FEW;
-        // SAFETY: the caller's promises; the last vector is cut short.
-        unsafe {
-            for channel in channels.clone().step_by(V::LANES) {
-                let n = V::LANES.min(channels.end - channel);
-                for pixel in (0..interior.start).chain(whole..output[2]) {
-                    self.few::<V, 1>(pixel, channel, n, window.taps_inside(2, pixel, input[2]));
+        for line in self.table {
+            // SAFETY: the caller's promises; the last vector is cut short.
+            unsafe {
+                for channel in channels.clone().step_by(V::LANES) {
+                    let n = V::LANES.min(channels.end - channel);
+                    for pixel in (0..interior.start).chain(whole..output[2]) {
+                        self.few::<V, 1>(line, pixel, channel, n, window.taps_inside(2, pixel, input[2]));
+                    }
+                    for pixel in (interior.start..whole).step_by(FEW) {
+                        self.few::<V, FEW>(line, pixel, channel, n, 0..window.kernel[2]);
+                    }
                 }
-                for pixel in (interior.start..whole).step_by(FEW) {
-                    self.few::<V, FEW>(pixel, channel, n, 0..window.kernel[2]);
-                }
+                finish_rows(self.isa, &self.args.output, line.first..line.first + output[2], channels.clone());
             }
         }
     }
 
     /// `n` channels, up to a vector, of `P` neighbouring pixels, for taps `taps` of each window row.
     #[inline(always)]
-    unsafe fn few<V: Vector, const P: usize>(&self, pixel: usize, channel: usize, n: usize, taps: Range<usize>) {
-        let Line { step, args, lines: Lines { window, .. }, .. } = *self;
+    unsafe fn few<V: Vector, const P: usize>(
+        &self,
+        line: &Line<'_>,
+        pixel: usize,
+        channel: usize,
+        n: usize,
+        taps: Range<usize>,
+    ) {
+        let Strip { step, args, lines: Lines { window, .. }, .. } = *self;
         // SAFETY: the caller's promises.
         unsafe {
             let mut sums = [V::splat(0.0); P];
             let weights = args.weights.add(channel / PANEL * PANEL * window.taps() + channel % PANEL);
             // Without a tap inside the input there is no such pixel, and nothing is read.
             let first = (pixel * window.stride[2] + taps.start * window.dilation[2]).wrapping_sub(window.pad_begin[2]);
-            for row in self.rows {
+            for row in line.rows {
                 let pixel = row.pixel.wrapping_add(first);
                 let from = args.input.wrapping_add(pixel.wrapping_mul(step).wrapping_add(channel));
                 let weights = weights.add((row.tap + taps.start) * PANEL);
@@ -297,7 +372,7 @@ impl Line<'_> {
                 }
             }
             for p in 0..P {
-                store(&args.output, self.simple, self.first + pixel + p, channel, n, sums[p]);
+                store(&args.output, self.simple, line.first + pixel + p, channel, n, sums[p]);
             }
         }
     }

@@ -59,7 +59,7 @@ impl Expanded {
         let span = (window.kernel[1] - 1) * window.dilation[1] + 1;
         let line = input[2].saturating_mul(BLOCK);
         let flat = input[0] == 1 && output[0] == 1 && window.kernel[0] == 1;
-        let depthwise = Depthwise::new(target.isa, shape, BLOCK, output);
+        let depthwise = Depthwise::new(target, shape, BLOCK, output);
         let empty = depthwise.parts(0) == 0 || in_channels == 0 || line == 0;
         if !flat || window.stride[1] > span || span.min(input[1]).saturating_mul(line) > MOST || empty {
             return Ok(None);

@@ -22,6 +22,12 @@ pub(super) struct Lines {
 const PANEL: usize = 16;
 /// Multiply-adds of a part, at least.
 const PART: usize = 32 << 10;
+/// Cycles per part, multiply-adds per cycle, and cycles per value that is fetched from a thread's own cache or from
+/// another's: the scale of the cost model of tall parts.
+const TALL: f32 = 1_000.0;
+const RATE: f32 = 12.0;
+const NEAR: f32 = 0.1;
+const REMOTE: f32 = 0.6;
 
 impl Lines {
     /// Each output element takes `work` steps.
@@ -33,6 +39,20 @@ impl Lines {
             split.column_parts = (split.column_parts * 2).min(panels / 2 * 2);
         }
         Lines { window: *window, input, output, channels, lines, panels, split }
+    }
+
+    /// The same in fewer parts, of many lines, which pays if lines under the windows of several are read from a near cache:
+    /// those under the windows of two parts are not.
+    pub fn in_tall_parts(self, threads: &[usize]) -> Lines {
+        let Lines { lines, panels, window, output, .. } = self;
+        let width = output[2] as f32 * PANEL as f32;
+        let split = Split::cheapest(threads, 1..=lines.max(1), panels.max(1), |threads, split| {
+            let (lines, panels) = (lines.div_ceil(split.row_parts), panels.div_ceil(split.column_parts));
+            let under = lines * window.stride[1] + window.kernel[1];
+            let far = if split.row_parts < threads { REMOTE } else { NEAR };
+            TALL + panels as f32 * width * (lines as f32 * window.taps() as f32 / RATE + under as f32 * far)
+        });
+        Lines { split, ..self }
     }
 
     pub fn parts(&self) -> usize {

@@ -133,7 +133,7 @@ impl Conv {
         } else if let Some(isa) = Wide::for_halves(isa, shape) {
             Algorithm::Wide(Wide::new(isa, shape, stride, output)?)
         } else if shape.group_in() == 1 && shape.group_out() == 1 {
-            Algorithm::Depthwise(Depthwise::new(isa, shape, stride, output))
+            Algorithm::Depthwise(Depthwise::new(target, shape, stride, output))
         } else {
             Algorithm::Grouped(Grouped::new(isa, shape, stride, output))
         };

@@ -160,10 +160,9 @@ pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(t
                 bias[v] = V::load_up_to(t.bias.wrapping_add(v * V::LANES), t.cols.saturating_sub(v * V::LANES));
             }
         }
-        for tile in 0..t.count {
-            let row = tile * ROWS;
-            if !t.addend.is_null() {
-                let addend = t.addend.add(row * t.addend_stride);
+        let (mut rows, mut c, mut addend) = (t.rows, t.c, t.addend);
+        for tile in t.before..t.before + t.count {
+            if !addend.is_null() {
                 for_rows!(r < ROWS {
                     for v in (0..VECTORS).step_by(PANEL / V::LANES) {
                         prefetch_near(addend.wrapping_add(r * t.addend_stride + v * V::LANES));
@@ -171,30 +170,34 @@ pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(t
                 });
             }
             let mut sums = [bias; ROWS];
-            let next_b = if t.before + tile < AHEAD { t.next_b.wrapping_add((t.before + tile) * part) } else { t.b };
-            product(&mut sums, t, row, next_b);
-            if t.cols == VECTORS * V::LANES { finish(sums, t, row) } else { finish_edge(sums, t, row) }
+            let next_b = if tile < AHEAD { t.next_b.wrapping_add(tile * part) } else { t.b };
+            product(&mut sums, t, rows, next_b);
+            if t.cols == VECTORS * V::LANES { finish(sums, t, c, addend) } else { finish_edge(sums, t, c, addend) }
+            rows = rows.add(ROWS);
+            c = c.wrapping_add(ROWS * t.c_stride);
+            if !addend.is_null() {
+                addend = addend.wrapping_add(ROWS * t.addend_stride);
+            }
         }
     }
 }
 
-/// Adds the product for the tile from row `row` on.
+/// Adds the product for the tile whose rows the table locates from `table` on.
 #[inline(always)]
 unsafe fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
     sums: &mut [[V; VECTORS]; ROWS],
     t: &Tiles,
-    row: usize,
+    mut table: *const *const f32,
     mut next_b: *const f32,
 ) {
     // SAFETY: the caller's promises.
     unsafe {
         let mut b = t.b;
-        for segment in 0..t.segments {
-            let table = t.rows.add(segment * t.row_stride + row);
+        for _ in 0..t.segments {
             let mut rows = [t.b; ROWS];
-            for_rows!(r < ROWS { rows[r] = (*table.add(r)).add(t.offset) });
-            let mut k = 0;
-            while k + 4 <= t.depth {
+            for_rows!(r < ROWS { rows[r] = *table.add(r) });
+            let (mut k, end) = (t.offset, t.offset + t.depth);
+            while k + 4 <= end {
                 for step in 0..4 {
                     accumulate(sums, &rows, k + step, b.add(step * PANEL), t.panel_stride);
                 }
@@ -208,11 +211,12 @@ unsafe fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
                 b = b.add(4 * PANEL);
                 k += 4;
             }
-            while k < t.depth {
+            while k < end {
                 accumulate(sums, &rows, k, b, t.panel_stride);
                 b = b.add(PANEL);
                 k += 1;
             }
+            table = table.wrapping_add(t.row_stride);
         }
     }
 }
@@ -259,12 +263,12 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const VECTORS: usize>(
 unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(
     mut sums: [[V; VECTORS]; ROWS],
     t: &Tiles,
-    row: usize,
+    c: *mut f32,
+    addend: *const f32,
 ) {
     // SAFETY: the caller's promises.
     unsafe {
-        if !t.addend.is_null() {
-            let addend = t.addend.add(row * t.addend_stride);
+        if !addend.is_null() {
             for_rows!(r < ROWS {
                 for v in 0..VECTORS {
                     sums[r][v] = sums[r][v].add(V::load(addend.add(r * t.addend_stride + v * V::LANES)));
@@ -294,7 +298,6 @@ unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(
                 }
             });
         }
-        let c = t.c.add(row * t.c_stride);
         for_rows!(r < ROWS {
             for v in 0..VECTORS {
                 sums[r][v].store(c.add(r * t.c_stride + v * V::LANES));
@@ -308,7 +311,8 @@ unsafe fn finish<V: Vector, const ROWS: usize, const VECTORS: usize>(
 unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(
     sums: [[V; VECTORS]; ROWS],
     t: &Tiles,
-    row: usize,
+    c: *mut f32,
+    addend: *const f32,
 ) {
     // SAFETY: the caller's promises.
     unsafe {
@@ -316,11 +320,11 @@ unsafe fn finish_edge<V: Vector, const ROWS: usize, const VECTORS: usize>(
             for v in 0..VECTORS {
                 let n = t.cols.saturating_sub(v * V::LANES);
                 let mut value = sums[r][v];
-                if !t.addend.is_null() {
-                    let addend = t.addend.wrapping_add((row + r) * t.addend_stride + v * V::LANES);
+                if !addend.is_null() {
+                    let addend = addend.wrapping_add(r * t.addend_stride + v * V::LANES);
                     value = value.add(V::load_up_to(addend, n));
                 }
-                let to = t.c.wrapping_add((row + r) * t.c_stride + v * V::LANES);
+                let to = c.wrapping_add(r * t.c_stride + v * V::LANES);
                 t.simple.apply(value).store_up_to(to, n);
             }
         });
