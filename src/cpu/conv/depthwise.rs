@@ -8,11 +8,11 @@
 use super::ConvArgs;
 use super::lines::{Lines, WindowRow};
 use super::shape::{ConvShape, Spatial};
-use crate::cpu::{Isa, Target};
 use crate::cpu::activation::Simple;
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Output, finish_rows};
 use crate::cpu::simd::{Machine, Vector, Work};
+use crate::cpu::{Isa, Target};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 

@@ -172,7 +172,11 @@ pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(t
             let mut sums = [bias; ROWS];
             let next_b = if tile < AHEAD { t.next_b.wrapping_add(tile * part) } else { t.b };
             product(&mut sums, t, rows, next_b);
-            if t.cols == VECTORS * V::LANES { finish(sums, t, c, addend) } else { finish_edge(sums, t, c, addend) }
+            if t.cols == VECTORS * V::LANES {
+                finish(sums, t, c, addend)
+            } else {
+                finish_edge(sums, t, c, addend)
+            }
             rows = rows.add(ROWS);
             c = c.wrapping_add(ROWS * t.c_stride);
             if !addend.is_null() {
