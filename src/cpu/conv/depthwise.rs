@@ -55,7 +55,7 @@ impl Depthwise {
 
     /// Memory for what is known of the lines of a strip.
     pub fn scratch_bytes(&self) -> usize {
-        STRIP * (size_of::<Line>() + self.lines.scratch_bytes())
+        STRIP.saturating_mul(size_of::<Line>().saturating_add(self.lines.scratch_bytes()))
     }
 
     /// # Safety
@@ -95,10 +95,8 @@ impl Work for Part<'_> {
         let simple = args.output.activation.simple(M::ISA);
         // The baseline has too few registers to gain from it.
         let unrolled = M::ISA != Isa::Scalar && (window.dilation[2] == 1 || window.stride[2] == 1);
-        let (end, mut start) = (self.lines.end, self.lines.start);
-        while start < end {
-            let these = start..(start + STRIP).min(end);
-            start = these.end;
+        for start in self.lines.clone().step_by(STRIP) {
+            let these = start..(start + STRIP).min(self.lines.end);
             // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
             unsafe {
                 let strip = Strip {
@@ -195,7 +193,7 @@ impl Strip<'_> {
     unsafe fn blocks<V: Vector, const K: usize, const S: usize>(&self, channels: &Range<usize>) {
         let Lines { window, input, output, .. } = self.lines;
         let apart = window.dilation[2];
-        let under = window.kernel[0] * window.kernel[1] * ((PIXELS - 1) * S + K) * size_of::<f32>();
+        let under = (window.kernel[0] * window.kernel[1]).saturating_mul(((PIXELS - 1) * S + K) * size_of::<f32>());
         let near = (NEAR / under / PANEL).max(1) * PANEL;
         for remainder in 0..apart.min(output[2]) {
             let count = (output[2] - remainder).div_ceil(apart);
@@ -266,8 +264,8 @@ impl Strip<'_> {
         channel: usize,
         n: usize,
     ) {
-        let (Strip { step, args, taps, padding, .. }, Line { rows, first: first_pixel }) = (self, *line);
-        let (step, args, taps, padding) = (*step, *args, *taps, *padding);
+        let Strip { step, args, taps, padding, .. } = *self;
+        let Line { rows, first: first_pixel } = *line;
         // SAFETY: the caller's promises. Pointers to columns that are not there are not read.
         unsafe {
             let bias = args.output.bias;

@@ -75,7 +75,7 @@ impl Lines {
 
     /// Bytes of scratch memory that [`Lines::rows`] needs.
     pub fn scratch_bytes(&self) -> usize {
-        self.window.kernel[0] * self.window.kernel[1] * size_of::<WindowRow>()
+        (self.window.kernel[0] * self.window.kernel[1]).saturating_mul(size_of::<WindowRow>())
     }
 
     /// The window rows of an output line that lie inside the input.
