@@ -13,7 +13,6 @@ use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Output, finish_rows};
 use crate::cpu::simd::{Machine, Vector, Work};
 use crate::cpu::{Isa, Target};
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// A depthwise convolution with weights `[C/16][taps][16]`.
@@ -130,13 +129,12 @@ impl Work for Part<'_> {
 unsafe fn table<'a>(lines: &Lines, these: Range<usize>, scratch: *mut u8) -> &'a [Line<'a>] {
     // SAFETY: the caller's promises; each entry is written before it is read.
     unsafe {
-        let rows = scratch.add(STRIP * size_of::<Line>());
-        let table = std::slice::from_raw_parts_mut(scratch.cast::<MaybeUninit<Line>>(), these.len());
-        for (i, (line, entry)) in these.zip(&mut *table).enumerate() {
+        let (table, rows) = (scratch.cast::<Line>(), scratch.add(STRIP * size_of::<Line>()));
+        for (i, line) in these.clone().enumerate() {
             let rows = lines.rows(line, rows.add(i * lines.scratch_bytes()));
-            entry.write(Line { rows, first: line * lines.output[2] });
+            table.add(i).write(Line { rows, first: line * lines.output[2] });
         }
-        table.assume_init_ref()
+        std::slice::from_raw_parts(table, these.len())
     }
 }
 
