@@ -53,7 +53,19 @@ fn open(file: File, offset: u64, len: u64, mode: Mode) -> Result<Blob> {
     // SAFETY: the map is private and read-only; that nobody truncates or rewrites the file meanwhile is the documented
     // condition of `Mode::Map`.
     let map = unsafe { MmapOptions::new().offset(offset).len(len).map(&file) };
-    Ok(Blob::new(map.map_err(|e| Error::io("mapping the file", &e)).map(Mapping)?))
+    let map = map.map_err(|e| Error::io("mapping the file", &e))?;
+    prefer_huge_pages(&map);
+    Ok(Blob::new(Mapping(map)))
+}
+
+/// Asks the system to read the file in huge pages, where its file system can: weights that pass once take a translation
+/// for each page. What is cached already stays as it is.
+fn prefer_huge_pages(map: &Mmap) {
+    // The advice changes nothing but speed, so that a refusal does not matter.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    #[cfg(not(target_os = "linux"))]
+    let _ = map;
 }
 
 struct Mapping(Mmap);

@@ -4,11 +4,11 @@ use super::header::{HEADER_LEN, Header, MINOR};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, NodeKind, Program, Value};
 use crate::schema;
-use crate::tensor::{Blob, Buffer, Dim, DimCode, Layout};
+use crate::tensor::{Blob, Buffer, Dim, DimCode, HUGE_PAGE, Layout};
 use flatbuffers::{FlatBufferBuilder, ForwardsUOffset, UnionWIPOffset, Vector, WIPOffset};
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -45,16 +45,39 @@ pub fn write_file(program: &Program, path: &Path, options: &WriteOptions) -> Res
 }
 
 fn write_to(program: &Program, path: &Path, options: &WriteOptions) -> Result<()> {
-    let io = |e: std::io::Error| Error::io(path.display(), &e);
-    let mut out = BufWriter::new(File::create(path).map_err(io)?);
+    let io = |e: io::Error| Error::io(path.display(), &e);
+    let mut out = Chunked { file: File::create(path).map_err(io)?, chunk: Vec::with_capacity(HUGE_PAGE) };
     write(program, &mut out, options).map_err(|e| e.context(path.display()))?;
-    let file = out.into_inner().map_err(|e| io(e.into_error()))?;
-    file.sync_all().map_err(io)
+    out.flush().and_then(|()| out.file.sync_all()).map_err(io)
+}
+
+/// Writes whole huge pages at once: the file system then keeps the file in such pages from the beginning, if it can, and
+/// maps them as they are.
+struct Chunked {
+    file: File,
+    chunk: Vec<u8>,
+}
+
+impl Write for Chunked {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let len = data.len().min(HUGE_PAGE - self.chunk.len());
+        self.chunk.extend_from_slice(&data[..len]);
+        if self.chunk.len() == HUGE_PAGE {
+            self.flush()?;
+        }
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.chunk)?;
+        self.chunk.clear();
+        Ok(())
+    }
 }
 
 /// Writes a model file to `out`.
 pub fn write(program: &Program, out: &mut dyn Write, options: &WriteOptions) -> Result<()> {
-    let io = |e: std::io::Error| Error::io("writing", &e);
+    let io = |e: io::Error| Error::io("writing", &e);
     let mut data = Data::default();
     for value in program.graphs.iter().flat_map(|g| &g.values) {
         data.add(value)?;
@@ -105,7 +128,7 @@ impl Data {
         Ok(())
     }
 
-    fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let zeros = [0; Buffer::ALIGN];
         for (data, _, _) in &self.buffers {
             out.write_all(data)?;

@@ -59,8 +59,8 @@ impl Buffer {
 #[repr(align(64))]
 struct Aligned;
 
-/// Bytes of a huge page.
-const HUGE_PAGE: usize = 2 << 20;
+/// Bytes of a huge page, of most processors.
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
 /// What is allocated for `len` bytes: large buffers start on a huge page, and end with one that they nearly fill.
 fn layout(len: usize) -> Option<Layout> {

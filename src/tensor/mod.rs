@@ -8,6 +8,8 @@ mod layout;
 mod types;
 mod view;
 
+#[cfg(feature = "write")]
+pub(crate) use buffer::HUGE_PAGE;
 pub use buffer::{Blob, Buffer};
 pub use census::Census;
 pub use dim::{Bindings, Dim, DimCode, Names, Poly, Sym};

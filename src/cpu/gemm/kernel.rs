@@ -109,10 +109,11 @@ pub(super) struct Tiles {
     pub b: *const f32,
     /// Elements from one panel to the next.
     pub panel_stride: usize,
-    /// What will be read next as `b`, or any address: the first [`AHEAD`] of the tiles that read `b` fetch it into the
-    /// second-level cache on the way, a part each.
+    /// What will be read next as `b`, or any address: the first of the tiles that read `b`, up to [`AHEAD`], fetch it into
+    /// the second-level cache on the way, a part each.
     pub next_b: *const f32,
-    /// Tiles before these that read `b`.
+    /// Tiles that read `b`, and those of them before these.
+    pub readers: usize,
     pub before: usize,
     pub c: *mut f32,
     pub c_stride: usize,
@@ -126,8 +127,10 @@ pub(super) struct Tiles {
     pub simple: Simple,
 }
 
-/// Tiles that fetch the next panels: each asks for a line for every four steps of K, a quarter of a panel.
-const AHEAD: usize = 4;
+/// Tiles that fetch the next panels, at most. Memory delivers evenly to many tiles what it could not to a few.
+const AHEAD: usize = 16;
+/// Steps of K for which a tile asks at most for one line of each next panel. As many tiles fetch all of them.
+const LINE_STEPS: usize = 4;
 
 /// Repeats a block for each row of a tile. Sums must be indexed by constants, or they live in memory; unrolling loops
 /// of this size is not left to the compiler's judgement.
@@ -151,7 +154,10 @@ pub(in crate::cpu) use for_rows;
 /// The CPU has the instruction set of `V`, and `t` is valid.
 #[inline(always)]
 pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(t: &Tiles) {
-    let part = t.segments * t.depth / 4 * PANEL;
+    let ahead = t.readers.clamp(LINE_STEPS, AHEAD);
+    // Neighbouring requests may be for the same line.
+    let stride = (LINE_STEPS * PANEL).div_ceil(ahead);
+    let part = t.segments * t.depth / LINE_STEPS * stride;
     // SAFETY: the caller's promises.
     unsafe {
         let mut bias = [V::splat(0.0); VECTORS];
@@ -170,8 +176,8 @@ pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(t
                 });
             }
             let mut sums = [bias; ROWS];
-            let next_b = if tile < AHEAD { t.next_b.wrapping_add(tile * part) } else { t.b };
-            product(&mut sums, t, rows, next_b);
+            let next_b = if tile < ahead { t.next_b.wrapping_add(tile * part) } else { t.b };
+            product(&mut sums, t, rows, (next_b, stride));
             if t.cols == VECTORS * V::LANES {
                 finish(sums, t, c, addend)
             } else {
@@ -186,13 +192,14 @@ pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(t
     }
 }
 
-/// Adds the product for the tile whose rows the table locates from `table` on.
+/// Adds the product for the tile whose rows the table locates from `table` on. Fetches from `next_b` on, so many elements
+/// for every few steps of K.
 #[inline(always)]
 unsafe fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
     sums: &mut [[V; VECTORS]; ROWS],
     t: &Tiles,
     mut table: *const *const f32,
-    mut next_b: *const f32,
+    (mut next_b, stride): (*const f32, usize),
 ) {
     // SAFETY: the caller's promises.
     unsafe {
@@ -201,8 +208,8 @@ unsafe fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
             let mut rows = [t.b; ROWS];
             for_rows!(r < ROWS { rows[r] = *table.add(r) });
             let (mut k, end) = (t.offset, t.offset + t.depth);
-            while k + 4 <= end {
-                for step in 0..4 {
+            while k + LINE_STEPS <= end {
+                for step in 0..LINE_STEPS {
                     accumulate(sums, &rows, k + step, b.add(step * PANEL), t.panel_stride);
                 }
                 // A single row reads B as fast as it comes: asking for more of it would only be in the way.
@@ -211,9 +218,9 @@ unsafe fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
                         prefetch_far(next_b.wrapping_add(panel * t.panel_stride));
                     }
                 }
-                next_b = next_b.wrapping_add(PANEL);
-                b = b.add(4 * PANEL);
-                k += 4;
+                next_b = next_b.wrapping_add(stride);
+                b = b.add(LINE_STEPS * PANEL);
+                k += LINE_STEPS;
             }
             while k < end {
                 accumulate(sums, &rows, k, b, t.panel_stride);

@@ -367,10 +367,10 @@ impl Gemm {
         let column = group.start * PANEL;
         let block = &pass.block;
         let cols = columns(self.shape.n, group).len();
-        let tiles = rows.len().div_ceil(self.micro.most_rows(cols)).max(1);
+        let readers = rows.len().div_ceil(self.micro.most_rows(cols)).max(1);
         // The first tiles have a row more than the others, where the rows do not come out even.
-        let (height, higher) = (rows.len() / tiles, rows.len() % tiles);
-        for (height, tiles) in [(height + 1, 0..higher), (height, higher..tiles)] {
+        let (height, higher) = (rows.len() / readers, rows.len() % readers);
+        for (height, tiles) in [(height + 1, 0..higher), (height, higher..readers)] {
             if tiles.is_empty() || height == 0 {
                 continue;
             }
@@ -388,6 +388,7 @@ impl Gemm {
                     depth: block.depth,
                     b: this_b,
                     next_b,
+                    readers,
                     before: tiles.start,
                     panel_stride: self.panel_rows * PANEL,
                     c: out.data.add(row * out.stride + column),
