@@ -40,6 +40,12 @@ impl Depthwise {
         Depthwise { isa: target.isa, stride, lines: lines.in_tall_parts(&target.thread_counts()) }
     }
 
+    /// The same, of whose input, an image in two dimensions, `lines` lines are kept at a time: each where the one so many
+    /// lines before it was.
+    pub fn keeping(self, lines: usize) -> Depthwise {
+        Depthwise { lines: self.lines.keeping(lines), ..self }
+    }
+
     pub fn phases(&self) -> usize {
         1
     }

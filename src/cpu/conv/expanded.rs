@@ -3,7 +3,8 @@
 //!
 //! The expanded tensor, the largest of such a network, never exists: a block of channels of a few lines is expanded into
 //! scratch memory, and read by the depthwise convolution while it is in a near cache. Lines under the windows of two
-//! strips are expanded once, unless the strips are in different parts.
+//! strips are expanded once, unless the strips are in different parts: each takes the place of one that is not needed any
+//! more.
 
 use super::depthwise::Depthwise;
 use super::shape::ConvShape;
@@ -14,7 +15,6 @@ use crate::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, panels};
 use crate::cpu::parts::Split;
 use crate::error::Result;
 use std::ops::Range;
-use std::ptr;
 
 /// A pair of convolutions of known shape on a known instruction set.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,8 @@ pub struct Expanded {
     /// Lines of the output, and of its strips.
     lines: usize,
     strip: usize,
+    /// Lines of the input that are kept at a time.
+    kept: usize,
     split: Split,
 }
 
@@ -77,9 +79,11 @@ impl Expanded {
             PART + read * (columns / RATE + blocks / FETCH) + taps / DEPTHWISE_RATE
         });
         let (strip, stride) = (strip.min(output[1]), in_channels);
+        let kept = ((strip - 1) * window.stride[1] + span).min(input[1]);
+        let depthwise = depthwise.keeping(kept);
         let pixels = batch * input[1] * input[2];
         let expansion = Gemm::whole(target.isa, GemmShape::matrix(pixels, BLOCK, in_channels));
-        Ok(Some(Expanded { expansion, in_channels, stride, shape: *shape, depthwise, lines, strip, split }))
+        Ok(Some(Expanded { expansion, in_channels, stride, shape: *shape, depthwise, lines, strip, kept, split }))
     }
 
     /// Whether this is faster than one convolution after the other: an expanded image is too large for a cache.
@@ -101,19 +105,17 @@ impl Expanded {
     pub fn scratch_bytes(&self) -> usize {
         self.table_bytes()
             + self.depthwise.scratch_bytes().next_multiple_of(64)
-            + self.kept() * BLOCK * size_of::<f32>()
+            + self.pixels() * BLOCK * size_of::<f32>()
     }
 
     /// Bytes for the addresses of the pixels that are expanded.
     fn table_bytes(&self) -> usize {
-        (self.kept() * size_of::<*const f32>()).next_multiple_of(64)
+        (self.pixels() * size_of::<*const f32>()).next_multiple_of(64)
     }
 
-    /// Pixels of the input under the windows of a strip, at most.
-    fn kept(&self) -> usize {
-        let window = &self.shape.window;
-        let span = (window.kernel[1] - 1) * window.dilation[1] + 1;
-        ((self.strip - 1) * window.stride[1] + span).min(self.shape.input[1]) * self.shape.input[2]
+    /// Pixels that are kept at a time.
+    fn pixels(&self) -> usize {
+        self.kept * self.shape.input[2]
     }
 
     /// Runs one part: `expand` has the input, and of its output bias and activation count; `depthwise` has the output.
@@ -142,29 +144,24 @@ impl Expanded {
         depthwise: &ConvArgs,
         scratch: *mut u8,
     ) {
-        let [_, height, width] = self.shape.input;
         let image_lines = self.lines / self.shape.batch;
-        // SAFETY: the scratch memory has room for the tables and the pixels of a strip, by the caller's promises; addresses
-        // of pixels that are not kept are not read.
+        // SAFETY: the scratch memory has room for the tables and the pixels that are kept, by the caller's promises.
         unsafe {
             let rows = scratch.add(self.table_bytes());
             let pixels = rows.add(self.depthwise.scratch_bytes().next_multiple_of(64)).cast::<f32>();
-            let (mut line, mut kept) = (lines.start, 0..0);
+            let input = pixels.cast_const().wrapping_sub(channels.start);
+            let (mut line, mut expanded) = (lines.start, 0);
             while line < lines.end {
                 let image = line / image_lines;
                 let end = (line + self.strip).min(lines.end).min((image + 1) * image_lines);
                 if line == image * image_lines {
-                    kept = 0..0;
+                    expanded = 0;
                 }
                 let under = self.under(line - image * image_lines..end - image * image_lines);
-                let fresh = self.slide(&kept, &under, pixels);
-                let input = expand.input.wrapping_add((image * height + fresh.start) * width * self.stride);
-                let to = pixels.wrapping_add((fresh.start - under.start) * width * BLOCK);
-                self.expand(&ConvArgs { input, ..*expand }, fresh.len() * width, &channels, to, scratch);
-                let first = (image * height + under.start) * width * BLOCK + channels.start;
-                let input = pixels.cast_const().wrapping_sub(first);
+                let fresh = under.start.max(expanded)..under.end;
+                self.expand_lines(image, fresh, &channels, expand, pixels, scratch);
                 self.depthwise.run_lines(line..end, channels.clone(), &ConvArgs { input, ..*depthwise }, rows);
-                (line, kept) = (end, under);
+                (line, expanded) = (end, under.end);
             }
         }
     }
@@ -178,19 +175,32 @@ impl Expanded {
         (lines.start * window.stride[1]).saturating_sub(window.pad_begin[1]).min(end)..end
     }
 
-    /// Moves those of the `kept` lines that are `needed` again to where they belong; returns the lines that are missing.
+    /// Expands these lines of an image to a block of channels, each to its place among the `pixels`.
     ///
     /// # Safety
-    /// There are as many pixels at `pixels` as the lines have.
-    unsafe fn slide(&self, kept: &Range<usize>, needed: &Range<usize>, pixels: *mut f32) -> Range<usize> {
-        let line = self.shape.input[2] * BLOCK;
-        let again = needed.start.max(kept.start)..needed.end.min(kept.end);
-        if again.is_empty() {
-            return needed.clone();
+    /// As for [`Expanded::run`]; as many pixels are there as are kept.
+    unsafe fn expand_lines(
+        &self,
+        image: usize,
+        lines: Range<usize>,
+        channels: &Range<usize>,
+        args: &ConvArgs,
+        pixels: *mut f32,
+        scratch: *mut u8,
+    ) {
+        let [_, height, width] = self.shape.input;
+        let mut line = lines.start;
+        while line < lines.end {
+            let place = line % self.kept;
+            let count = (lines.end - line).min(self.kept - place);
+            let input = args.input.wrapping_add((image * height + line) * width * self.stride);
+            // SAFETY: the caller's promises; the lines are neighbours in the input and where they are kept.
+            unsafe {
+                let to = pixels.add(place * width * BLOCK);
+                self.expand(&ConvArgs { input, ..*args }, count * width, channels, to, scratch);
+            }
+            line += count;
         }
-        // SAFETY: the caller's promise.
-        unsafe { ptr::copy(pixels.add((again.start - kept.start) * line), pixels, again.len() * line) };
-        again.end..needed.end
     }
 
     /// Expands `count` pixels to a block of channels.

@@ -13,6 +13,8 @@ pub(super) struct Lines {
     pub input: Spatial,
     pub output: Spatial,
     pub channels: usize,
+    /// The input's lines that are kept at a time, if not all are: each where the one so many lines before it was.
+    kept: Option<usize>,
     lines: usize,
     panels: usize,
     split: Split,
@@ -38,7 +40,7 @@ impl Lines {
             // Two threads have the same to do.
             split.column_parts = (split.column_parts * 2).min(panels / 2 * 2);
         }
-        Lines { window: *window, input, output, channels, lines, panels, split }
+        Lines { window: *window, input, output, channels, kept: None, lines, panels, split }
     }
 
     /// The same in fewer parts, of many lines, which pays if lines under the windows of several are read from a near cache:
@@ -53,6 +55,11 @@ impl Lines {
             TALL + panels as f32 * width * (lines as f32 * window.taps() as f32 / RATE + under as f32 * far)
         });
         Lines { split, ..self }
+    }
+
+    /// The same over an image in two dimensions, of which `lines` lines are kept at a time.
+    pub fn keeping(self, lines: usize) -> Lines {
+        Lines { kept: Some(lines), ..self }
     }
 
     pub fn parts(&self) -> usize {
@@ -95,8 +102,10 @@ impl Lines {
             let id = image * input[0] + window.position(0, od, kd);
             for kh in heights.clone() {
                 if let Some(entry) = entries.next() {
-                    let pixel = (id * input[1] + window.position(1, oh, kh)) * input[2];
-                    *entry = WindowRow { tap: (kd * window.kernel[1] + kh) * window.kernel[2], pixel };
+                    let line = window.position(1, oh, kh);
+                    let line = self.kept.map_or(id * input[1] + line, |kept| line % kept);
+                    let tap = (kd * window.kernel[1] + kh) * window.kernel[2];
+                    *entry = WindowRow { tap, pixel: line * input[2] };
                 }
             }
         }

@@ -12,7 +12,7 @@
 
 use super::kernel::PANEL;
 use super::partition::{DepthBlock, columns};
-use super::{Block, Gemm, GemmShape, Pass, panels};
+use super::{Block, Gemm, GemmShape, Located, Pass, panels};
 use crate::cpu::activation::Simple;
 use crate::cpu::parts::even;
 use crate::cpu::simd::prefetch_near;
@@ -255,9 +255,10 @@ impl Strip<'_> {
     unsafe fn group(&self, group: &Range<usize>, height: usize, memory: &Memory, odd: &Odd) {
         let Strip { gemm, kernel, pass, block, ref rows, table } = *self;
         let (DepthBlock { segments, depth, .. }, out) = (pass.block, block.out);
-        let b = (gemm.start(block.b, pass.index, group.start), gemm.after(pass, block, group.end));
+        let b = (gemm.start(block.b, pass.first_k, group.start), gemm.after(pass, block, group.end));
         let cols = columns(gemm.shape.n, group);
         let panel = |b: *const f32, p: usize| b.wrapping_add(p * gemm.panel_rows * PANEL);
+        let located = Located { table, row_stride: block.rows.len(), apart: None };
         // SAFETY: the caller's promises.
         unsafe {
             let mut odd_panels = false;
@@ -265,12 +266,12 @@ impl Strip<'_> {
                 odd_panels |= (kernel.panel)(&SplitPanel { panel: panel(b.0, p), segments, depth, to: memory.b[p] });
             }
             if odd_panels {
-                gemm.run_panels(pass, rows, b, group, (table, block.rows.len()), out);
+                gemm.run_panels(pass, rows, b, group, located, out);
             } else {
                 self.tiles(cols, [panel(b.1, 0), panel(b.1, 1)], height, memory, odd);
                 for row in (0..rows.len()).filter(|&row| odd.contains(row)) {
                     let this = rows.start + row..rows.start + row + 1;
-                    gemm.run_panels(pass, &this, b, group, (table.add(row), block.rows.len()), out);
+                    gemm.run_panels(pass, &this, b, group, Located { table: table.add(row), ..located }, out);
                 }
             }
             gemm.finish(pass, rows, group, out);

@@ -78,6 +78,11 @@ impl Micro {
         }
     }
 
+    /// The most rows of a tile.
+    pub(super) fn tallest(&self) -> usize {
+        self.rows.max(self.narrow.tiles.len())
+    }
+
     /// The most rows of a tile of `columns` columns.
     pub(super) fn most_rows(&self, columns: usize) -> usize {
         if columns <= self.narrow.columns { self.narrow.tiles.len() } else { self.rows }
@@ -100,8 +105,10 @@ pub(super) struct Tiles {
     /// `rows[s * row_stride + r]` points to row `r`, counted through all tiles, of segment `s` of A.
     pub rows: *const *const f32,
     pub row_stride: usize,
-    /// Elements to skip at the start of every row.
+    /// Elements to skip at the start of every row of the first tile.
     pub offset: usize,
+    /// What the next tile has more: in `rows`, where they locate each row, or in `offset`.
+    pub next_tile: (usize, usize),
     /// K is `segments` runs of `depth` contiguous elements of A.
     pub segments: usize,
     pub depth: usize,
@@ -166,7 +173,7 @@ pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(t
                 bias[v] = V::load_up_to(t.bias.wrapping_add(v * V::LANES), t.cols.saturating_sub(v * V::LANES));
             }
         }
-        let (mut rows, mut c, mut addend) = (t.rows, t.c, t.addend);
+        let (mut rows, mut offset, mut c, mut addend) = (t.rows, t.offset, t.c, t.addend);
         for tile in t.before..t.before + t.count {
             if !addend.is_null() {
                 for_rows!(r < ROWS {
@@ -177,13 +184,14 @@ pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(t
             }
             let mut sums = [bias; ROWS];
             let next_b = if tile < ahead { t.next_b.wrapping_add(tile * part) } else { t.b };
-            product(&mut sums, t, rows, (next_b, stride));
+            product(&mut sums, t, (rows, offset), (next_b, stride));
             if t.cols == VECTORS * V::LANES {
                 finish(sums, t, c, addend)
             } else {
                 finish_edge(sums, t, c, addend)
             }
-            rows = rows.add(ROWS);
+            rows = rows.add(t.next_tile.0);
+            offset += t.next_tile.1;
             c = c.wrapping_add(ROWS * t.c_stride);
             if !addend.is_null() {
                 addend = addend.wrapping_add(ROWS * t.addend_stride);
@@ -192,13 +200,13 @@ pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(t
     }
 }
 
-/// Adds the product for the tile whose rows the table locates from `table` on. Fetches from `next_b` on, so many elements
+/// Adds the product for the tile whose rows the table locates from `table` on, `offset` elements before their start. Fetches from `next_b` on, so many elements
 /// for every few steps of K.
 #[inline(always)]
 unsafe fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
     sums: &mut [[V; VECTORS]; ROWS],
     t: &Tiles,
-    mut table: *const *const f32,
+    (mut table, offset): (*const *const f32, usize),
     (mut next_b, stride): (*const f32, usize),
 ) {
     // SAFETY: the caller's promises.
@@ -207,7 +215,7 @@ unsafe fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
         for _ in 0..t.segments {
             let mut rows = [t.b; ROWS];
             for_rows!(r < ROWS { rows[r] = *table.add(r) });
-            let (mut k, end) = (t.offset, t.offset + t.depth);
+            let (mut k, end) = (offset, offset + t.depth);
             while k + LINE_STEPS <= end {
                 for step in 0..LINE_STEPS {
                     accumulate(sums, &rows, k + step, b.add(step * PANEL), t.panel_stride);

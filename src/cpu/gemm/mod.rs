@@ -35,7 +35,7 @@ use super::{Isa, Target, scratch};
 use crate::error::{Error, Result};
 use bf16x3::Bf16x3;
 use kernel::{Micro, PANEL, Tiles};
-use partition::{DepthBlocks, Rates, columns, partition};
+use partition::{DepthBlock, DepthBlocks, Rates, columns, partition};
 use std::ops::Range;
 use std::ptr;
 
@@ -65,6 +65,11 @@ impl GemmShape {
 pub trait Rows {
     /// Writes the address of segment `s` of row `rows.start + r` to `table[s * rows.len() + r]`.
     fn locate(&self, rows: Range<usize>, table: &mut [*const f32]);
+
+    /// Elements from each row to the next, if that is the same for all and each is a single segment.
+    fn apart(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A matrix whose rows are contiguous.
@@ -81,6 +86,10 @@ impl Rows for StridedRows {
         for (row, entry) in rows.zip(table) {
             *entry = self.data.wrapping_add(row * self.stride);
         }
+    }
+
+    fn apart(&self) -> Option<usize> {
+        Some(self.stride)
     }
 }
 
@@ -238,13 +247,17 @@ impl Gemm {
         unsafe {
             let table = scratch::slice::<*const f32>(scratch, rows.len() * self.shape.segments);
             let tiles = scratch.wrapping_add(self.table_bytes());
+            // The rows of a tile tell where those of all others are, if they are as far apart.
+            let apart = a.apart().filter(|_| self.bf16x3.is_none());
+            let most = if apart.is_some() { self.micro.tallest() } else { usize::MAX };
             for strip in self.strips(rows.clone(), panels.len()) {
-                let table = &mut table[..strip.len() * self.shape.segments];
-                a.locate(strip.clone(), table);
+                let located = strip.start..strip.end.min(strip.start.saturating_add(most));
+                let table = &mut table[..located.len() * self.shape.segments];
+                a.locate(located, table);
                 // The next part begins with the panels that follow.
                 let next = if strip.end < rows.end { panels.start } else { panels.end };
                 let following = self.start(b, 0, next);
-                self.run_block(&Block { rows: &strip, panels: &panels, table, b, following, out, tiles }, 0);
+                self.run_block(&Block { rows: &strip, panels: &panels, table, apart, b, following, out, tiles }, 0);
             }
         }
     }
@@ -299,7 +312,10 @@ impl Gemm {
         let (rows, panels) = (&(0..self.shape.m), &(0..panels(self.shape.n)));
         debug_assert!(self.bf16x3.is_none(), "tiles need scratch memory");
         // SAFETY: the caller's promises.
-        unsafe { self.run_block(&Block { rows, panels, table, b, following, out, tiles: ptr::null_mut() }, offset) }
+        unsafe {
+            let tiles = ptr::null_mut();
+            self.run_block(&Block { rows, panels, table, apart: None, b, following, out, tiles }, offset)
+        }
     }
 
     /// The rows begin `offset` elements after where the table says.
@@ -322,13 +338,14 @@ impl Gemm {
             // SAFETY: the caller's promises.
             return unsafe { self.run_pass_on_tiles(kernel, pass, block) };
         }
-        let Block { rows, panels, table, out, .. } = *block;
-        let located = table.as_ptr().wrapping_add(pass.block.first_segment * rows.len());
+        let Block { rows, panels, table, apart, out, .. } = *block;
+        let table = table.as_ptr().wrapping_add(pass.block.first_segment * rows.len());
+        let located = Located { table, row_stride: rows.len(), apart };
         for group in self.groups(panels) {
-            let b = (self.start(block.b, pass.index, group.start), self.after(pass, block, group.end));
+            let b = (self.start(block.b, pass.first_k, group.start), self.after(pass, block, group.end));
             // SAFETY: the caller's promises.
             unsafe {
-                self.run_panels(pass, rows, b, &group, (located, rows.len()), out);
+                self.run_panels(pass, rows, b, &group, located, out);
                 self.finish(pass, rows, &group, out);
             }
         }
@@ -337,21 +354,25 @@ impl Gemm {
     /// What is read of B after the panels before `panel` in this pass.
     fn after(&self, pass: &Pass, block: &Block<'_>, panel: usize) -> *const f32 {
         match (panel < block.panels.end, pass.last) {
-            (true, _) => self.start(block.b, pass.index, panel),
-            (false, false) => self.start(block.b, pass.index + 1, block.panels.start),
+            (true, _) => self.start(block.b, pass.first_k, panel),
+            (false, false) => self.start(block.b, self.first_k(pass.index + 1), block.panels.start),
             (false, true) => block.following,
         }
     }
 
-    /// Where pass `pass` begins to read panel `panel` of `b`.
-    fn start(&self, b: *const f32, pass: usize, panel: usize) -> *const f32 {
+    /// The first step of K of pass `pass`.
+    fn first_k(&self, pass: usize) -> usize {
         let block = self.blocks.get(pass);
-        let first_k = block.first_segment * self.shape.depth + block.offset;
+        block.first_segment * self.shape.depth + block.offset
+    }
+
+    /// Where panel `panel` of `b` is read from step `first_k` on.
+    fn start(&self, b: *const f32, first_k: usize, panel: usize) -> *const f32 {
         b.wrapping_add((panel * self.panel_rows + first_k) * PANEL)
     }
 
-    /// One pass over K for one group of panels, which start at `this_b`: all tiles of rows. `next_b` is read afterwards.
-    /// `table` has the addresses of these rows in the pass's segments, `row_stride` from one segment to the next.
+    /// One pass over K for one group of panels, which start at `this_b`: all tiles of rows, which are `located`. `next_b` is
+    /// read afterwards.
     ///
     /// # Safety
     /// As for [`Gemm::run_part`].
@@ -361,7 +382,7 @@ impl Gemm {
         rows: &Range<usize>,
         (this_b, next_b): (*const f32, *const f32),
         group: &Range<usize>,
-        (table, row_stride): (*const *const f32, usize),
+        located: Located,
         out: &Output,
     ) {
         let column = group.start * PANEL;
@@ -376,14 +397,16 @@ impl Gemm {
             }
             let first = if tiles.start == 0 { 0 } else { higher * (height + 1) };
             let row = rows.start + first;
+            let Located { table, row_stride, apart } = located;
             // SAFETY: the offsets stay inside the operands, by the caller's promises. A tile has at most as many rows
             // as its micro-kernel, and a group at most as many panels as the highest tile of the product takes.
             unsafe {
                 let t = Tiles {
                     count: tiles.len(),
-                    rows: table.add(first),
+                    rows: if apart.is_some() { table } else { table.add(first) },
                     row_stride,
-                    offset: pass.offset + block.offset,
+                    offset: pass.offset + block.offset + apart.map_or(0, |apart| first * apart),
+                    next_tile: apart.map_or((height, 0), |apart| (0, height * apart)),
                     segments: block.segments,
                     depth: block.depth,
                     b: this_b,
@@ -420,8 +443,9 @@ impl Gemm {
 struct Block<'a> {
     rows: &'a Range<usize>,
     panels: &'a Range<usize>,
-    /// Locates the rows as [`Rows::locate`] does.
+    /// Locates the rows as [`Rows::locate`] does, or those of the first tile, if all rows are so many elements `apart`.
     table: &'a [*const f32],
+    apart: Option<usize>,
     b: *const f32,
     /// What is read after `b`: any address.
     following: *const f32,
@@ -430,10 +454,21 @@ struct Block<'a> {
     tiles: *mut u8,
 }
 
+/// Where the rows of A are: `table[s * row_stride + r]` points to row `r` of segment `s` of a pass. If rows are so many
+/// elements `apart`, it has those of a tile only.
+#[derive(Clone, Copy)]
+struct Located {
+    table: *const *const f32,
+    row_stride: usize,
+    apart: Option<usize>,
+}
+
 /// What one pass over K adds and applies.
 struct Pass {
     index: usize,
-    block: partition::DepthBlock,
+    block: DepthBlock,
+    /// The first step of K.
+    first_k: usize,
     /// Elements to skip at the start of every row of A.
     offset: usize,
     addend: Addend,
@@ -470,6 +505,7 @@ impl Pass {
         Pass {
             index: i,
             block: gemm.blocks.get(i),
+            first_k: gemm.first_k(i),
             offset,
             addend,
             bias: if last { out.bias } else { ptr::null() },

@@ -91,6 +91,10 @@ impl DepthBlocks {
     }
 
     pub fn get(&self, i: usize) -> DepthBlock {
+        if self.len() == 1 {
+            // The usual case, without divisions.
+            return DepthBlock { first_segment: 0, segments: self.segments, offset: 0, depth: self.depth };
+        }
         let segments = even(self.segments, self.groups, i / self.ranges);
         // Whole steps of four, the unrolling of the kernels.
         let quads = even(self.depth.div_ceil(4), self.ranges, i % self.ranges);

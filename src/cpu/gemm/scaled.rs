@@ -79,7 +79,10 @@ impl ScaledGemm {
                 StridedRows { data: to, stride: pitch(columns.len()) }.locate(0..rows.len(), table);
                 // The changed rows begin with the columns of the pass.
                 pass.block.offset = 0;
-                gemm.run_pass(&pass, &Block { rows: &rows, panels: &panels, table, b, following, out, tiles });
+                gemm.run_pass(
+                    &pass,
+                    &Block { rows: &rows, panels: &panels, table, apart: None, b, following, out, tiles },
+                );
             }
         }
     }
