@@ -95,14 +95,15 @@ impl Executor<'_> {
 
     /// One thread's way through the phases. After a failure parts are taken, but not run.
     ///
-    /// The phases of a step take their parts in turns from the first and from the last, so that each begins with what
-    /// the one before has left in the cache.
+    /// Phases take their parts in turns from the first and from the last, so that each begins with what the one before has
+    /// left in the cache.
     fn walk(&self, graph: GraphId, run: &Run<'_>, rank: &Rank<'_>) {
-        let (mut step, mut backwards) = (usize::MAX, false);
+        let mut backwards = false;
         // Parts before the phase, and those that this rank has finished and not told.
         let (mut before, mut finished) = (0, 0);
         for (number, phase) in (1..).zip(run.phases) {
-            (step, backwards) = (phase.step, phase.step == step && !backwards);
+            let parts = phase.grid.parts();
+            backwards = parts > 1 && !backwards;
             if phase.waits {
                 run.ledger.finish(rank, std::mem::take(&mut finished), before);
                 if !run.ledger.wait(rank, before) {
@@ -112,7 +113,6 @@ impl Executor<'_> {
             if rank.index == 0 {
                 self.lead(run);
             }
-            let parts = phase.grid.parts();
             if parts > 1 {
                 finished += self.share_parts(graph, run, rank, (number, phase, backwards));
             } else if parts == 1 && rank.index == 0 {
