@@ -181,12 +181,14 @@ impl Work for Strip<'_> {
             // As many sums as there are registers for. SAFETY: the panels are those of this part.
             let taken = unsafe {
                 match (M::LANES, left) {
-                    (16, 1) => self.lines::<M::Vector, 14, 12, 10, 1>(panel),
-                    (16, 2 | 4) => self.lines::<M::Vector, 8, 7, 5, 2>(panel),
-                    (16, _) => self.lines::<M::Vector, 8, 7, 5, 3>(panel),
-                    (8, _) => self.lines::<M::Vector, 6, 5, 4, 2>(panel),
-                    _ if M::ISA == Isa::Neon => self.lines::<M::Vector, 6, 5, 4, 4>(panel),
-                    _ => self.lines::<M::Vector, 3, 2, 1, 4>(panel),
+                    // A load for each multiply-add: its address had better be part of the instruction.
+                    (16, 1) if self.plan.step() == 2 => self.lines::<M::Vector, 14, 12, 10, 1, 2>(panel),
+                    (16, 1) => self.lines::<M::Vector, 14, 12, 10, 1, 0>(panel),
+                    (16, 2 | 4) => self.lines::<M::Vector, 8, 7, 5, 2, 0>(panel),
+                    (16, _) => self.lines::<M::Vector, 8, 7, 5, 3, 0>(panel),
+                    (8, _) => self.lines::<M::Vector, 6, 5, 4, 2, 0>(panel),
+                    _ if M::ISA == Isa::Neon => self.lines::<M::Vector, 6, 5, 4, 4, 0>(panel),
+                    _ => self.lines::<M::Vector, 3, 2, 1, 4, 0>(panel),
                 }
             };
             let channels = panel * PANEL..((panel + taken) * PANEL).min(n);
@@ -249,9 +251,16 @@ impl Strip<'_> {
     }
 
     /// All tiles of the panels from `panel` on that `VECTORS` hold; how many these are. Tiles have `MOST` pixels, or
-    /// fewer so that a line comes out even.
+    /// fewer so that a line comes out even. Pixels are `STEP` elements apart, if it is not 0.
     #[inline(always)]
-    unsafe fn lines<V: Vector, const MOST: usize, const MORE: usize, const SOME: usize, const VECTORS: usize>(
+    unsafe fn lines<
+        V: Vector,
+        const MOST: usize,
+        const MORE: usize,
+        const SOME: usize,
+        const VECTORS: usize,
+        const STEP: usize,
+    >(
         &self,
         panel: usize,
     ) -> usize {
@@ -268,11 +277,11 @@ impl Strip<'_> {
                 // SAFETY: the caller's promises.
                 unsafe {
                     if pixels > MORE {
-                        tiles.tile::<V, MOST, VECTORS>(from, pixel, pixels);
+                        tiles.tile::<V, MOST, VECTORS, STEP>(from, pixel, pixels);
                     } else if pixels > SOME {
-                        tiles.tile::<V, MORE, VECTORS>(from, pixel, pixels);
+                        tiles.tile::<V, MORE, VECTORS, STEP>(from, pixel, pixels);
                     } else {
-                        tiles.tile::<V, SOME, VECTORS>(from, pixel, pixels);
+                        tiles.tile::<V, SOME, VECTORS, STEP>(from, pixel, pixels);
                     }
                 }
                 from = from.wrapping_add(pixels * tiles.step);
@@ -340,7 +349,7 @@ impl Tiles<'_> {
 
     /// The output for `pixels` pixels, at most `PIXELS`, from `pixel` on. The first reads from `from` on.
     #[inline(always)]
-    unsafe fn tile<V: Vector, const PIXELS: usize, const VECTORS: usize>(
+    unsafe fn tile<V: Vector, const PIXELS: usize, const VECTORS: usize, const STEP: usize>(
         &self,
         from: *const f32,
         pixel: usize,
@@ -351,7 +360,7 @@ impl Tiles<'_> {
             let mut sums = [self.bias::<V, VECTORS>(); PIXELS];
             let mut b = self.weights;
             for &offset in self.offsets {
-                self.accumulate(&mut sums, from.add(offset), b);
+                self.accumulate::<V, PIXELS, VECTORS, STEP>(&mut sums, from.add(offset), b);
                 b = b.add(PANEL);
             }
             let simple = self.out.residual.is_null() && self.columns == VECTORS * V::LANES;
@@ -365,7 +374,7 @@ impl Tiles<'_> {
 
     /// One step of K: the pixels' elements from `from` on times the weights at `b`.
     #[inline(always)]
-    unsafe fn accumulate<V: Vector, const PIXELS: usize, const VECTORS: usize>(
+    unsafe fn accumulate<V: Vector, const PIXELS: usize, const VECTORS: usize, const STEP: usize>(
         &self,
         sums: &mut [[V; VECTORS]; PIXELS],
         from: *const f32,
@@ -378,8 +387,9 @@ impl Tiles<'_> {
                 let at = v * V::LANES;
                 weights[v] = V::load(b.add(at / PANEL * self.panel_stride + at % PANEL));
             }
+            let step = if STEP == 0 { self.step } else { STEP };
             for_rows!(p < PIXELS {
-                let x = V::splat(*from.add(p * self.step));
+                let x = V::splat(*from.add(p * step));
                 for v in 0..VECTORS {
                     sums[p][v] = x.mul_add(weights[v], sums[p][v]);
                 }
