@@ -1,6 +1,7 @@
 //! Every micro-kernel of the list against three plain loops.
 
 use super::*;
+use crate::cpu::Activation;
 use kernel::F32;
 
 /// Repeatable values in [-1, 1).
