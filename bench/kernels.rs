@@ -2,7 +2,7 @@
 //! micro-kernels that this CPU has: how near each shape comes to what multiply-adds on registers reach. For a function,
 //! each element counts as one operation.
 
-use infer::cpu::conv::{Conv, ConvArgs, ConvShape, InputLayout, WeightLayout, Window, winograd_len};
+use infer::cpu::conv::{Conv, ConvArgs, ConvShape, Expanded, InputLayout, WeightLayout, Window, winograd_len};
 use infer::cpu::conv::{Pool, PoolArgs, PoolKind};
 use infer::cpu::gemm::kernel::F32;
 use infer::cpu::gemm::{Gemm, GemmShape, Output, StridedRows, packed_len};
@@ -86,6 +86,16 @@ const CONVOLUTIONS: [[usize; 6]; 31] = [
     [14, 320, 320, 3, 1, 20],
 ];
 
+/// Extent of the image, channels before and after the expansion, extent of the window and stride of inverted residuals.
+const EXPANSIONS: [[usize; 5]; 6] = [
+    [112, 16, 96, 3, 2],
+    [112, 16, 64, 3, 2],
+    [56, 24, 144, 3, 1],
+    [56, 24, 72, 5, 2],
+    [28, 40, 240, 3, 2],
+    [28, 80, 480, 5, 1],
+];
+
 /// Extent of the image, channels, extent of the window and stride of maxima; each element under a window counts as one
 /// operation.
 const POOLS: [[usize; 4]; 3] = [[112, 64, 3, 2], [55, 128, 3, 2], [20, 256, 5, 1]];
@@ -118,6 +128,8 @@ enum Work {
     Product(GemmShape),
     Convolution(ConvShape),
     Winograd(ConvShape),
+    /// So many input channels, and the depthwise convolution of what they expand to.
+    Expanded(usize, ConvShape),
     Pool([usize; 4]),
     Activation(Activation),
 }
@@ -286,14 +298,19 @@ impl Work {
         let products = PRODUCTS.iter().map(|&(m, n, k)| Work::Product(GemmShape::matrix(m, n, k)));
         let convolutions =
             CONVOLUTIONS.iter().flat_map(|&[extent, in_channels, out_channels, taps, stride, groups]| {
-                let pad = taps / 2;
-                let window = Window::new([1, taps, taps]).padded([0, pad, pad]).strided([1, stride, stride]);
+                let input = [1, extent, extent];
                 let shape =
-                    ConvShape { batch: 1, groups, in_channels, out_channels, input: [1, extent, extent], window };
+                    ConvShape { batch: 1, groups, in_channels, out_channels, input, window: window(taps, stride) };
                 [Work::Convolution(shape), Work::Winograd(shape)]
             });
+        let expansions = EXPANSIONS.iter().map(|&[extent, in_channels, channels, taps, stride]| {
+            let (input, window) = ([1, extent, extent], window(taps, stride));
+            let (batch, groups, out_channels) = (1, channels, channels);
+            Work::Expanded(in_channels, ConvShape { batch, groups, in_channels: channels, out_channels, input, window })
+        });
         products
             .chain(convolutions)
+            .chain(expansions)
             .chain(POOLS.into_iter().map(Work::Pool))
             .chain(ACTIVATIONS.into_iter().map(Work::Activation))
     }
@@ -311,6 +328,7 @@ impl Work {
             Work::Product(shape) => format!("gemm {}x{}x{}", shape.m, shape.n, shape.depth),
             Work::Convolution(shape) => convolution("conv", shape),
             Work::Winograd(shape) => convolution("winograd", shape),
+            Work::Expanded(from, shape) => convolution(&format!("conv 1x1 {from}-> +"), shape),
             Work::Pool([extent, channels, taps, stride]) => {
                 format!("pool {taps}x{taps}/{stride} {extent}x{extent} {channels}")
             }
@@ -331,6 +349,10 @@ impl Work {
             }
             Work::Winograd(shape) => match Conv::winograd(isa, shape, layout(shape))? {
                 Some(conv) => convolution(shape, conv, winograd_len(shape.in_channels, shape.out_channels)?).map(Some),
+                None => Ok(None),
+            },
+            Work::Expanded(from, shape) => match Expanded::new(target, *from, shape)? {
+                Some(plan) => expansion(*from, shape, plan).map(Some),
                 None => Ok(None),
             },
             Work::Pool(extents) => pool(isa, *extents).map(Some),
@@ -381,10 +403,33 @@ fn convolution(shape: &ConvShape, conv: Conv, weights: usize) -> Result<Kernel> 
     Ok(Kernel { flops, phases, scratch_bytes: conv.scratch_bytes(), run: Box::new(run), _operands: operands })
 }
 
+/// Both convolutions end in the activation that networks with inverted residuals have.
+fn expansion(from: usize, shape: &ConvShape, plan: Expanded) -> Result<Kernel> {
+    let pixels = |extents: [usize; 3]| shape.batch * extents.iter().product::<usize>();
+    let (input, output, channels) = (pixels(shape.input), pixels(shape.output()?), shape.out_channels);
+    let (dense, taps) = (packed_len(channels, from)?, packed_len(channels, shape.window.taps())?);
+    let mut operands = vec![values(input * from)?, values(dense)?, values(taps)?, values(output * channels)?];
+    let [x, dense, taps, y] = [0, 1, 2, 3].map(|i| Address::of(&mut operands[i]));
+    let run = move |_, part, scratch: Address| {
+        let activation = Activation::Clip { lo: 0.0, hi: 6.0 };
+        let output = Output { activation, ..Output::new(y.floats(), channels) };
+        let expand = ConvArgs { input: x.floats(), weights: dense.floats(), output };
+        let depthwise = ConvArgs { input: x.floats(), weights: taps.floats(), output };
+        // SAFETY: as in `product`.
+        unsafe { plan.run(part, &expand, &depthwise, scratch.bytes()) }
+    };
+    let flops = 2.0 * (channels * (input * from + output * shape.window.taps())) as f64;
+    let (phases, scratch_bytes) = (vec![plan.parts()], plan.scratch_bytes());
+    Ok(Kernel { flops, phases, scratch_bytes, run: Box::new(run), _operands: operands })
+}
+
+/// A square window with half of it as padding.
+fn window(taps: usize, stride: usize) -> Window {
+    Window::new([1, taps, taps]).padded([0, taps / 2, taps / 2]).strided([1, stride, stride])
+}
+
 fn pool(isa: Isa, [extent, channels, taps, stride]: [usize; 4]) -> Result<Kernel> {
-    let pad = taps / 2;
-    let window = Window::new([1, taps, taps]).padded([0, pad, pad]).strided([1, stride, stride]);
-    let input = [1, extent, extent];
+    let (input, window) = ([1, extent, extent], window(taps, stride));
     let output = window.output(input)?;
     let pool = Pool::new(isa, PoolKind::Max, &window, (1, input, channels), channels, output)?;
     let elements = |extents: [usize; 3]| extents.iter().product::<usize>() * channels;
