@@ -348,7 +348,7 @@ impl Work {
                 convolution(shape, conv, weights).map(Some)
             }
             Work::Winograd(shape) => match Conv::winograd(isa, shape, layout(shape))? {
-                Some(conv) => convolution(shape, conv, winograd_len(shape.in_channels, shape.out_channels)?).map(Some),
+                Some(conv) => convolution(shape, conv, winograd_len(shape)?).map(Some),
                 None => Ok(None),
             },
             Work::Expanded(from, shape) => match Expanded::new(target, *from, shape)? {

@@ -324,7 +324,7 @@ INFER_API infer_status infer_model_options_set_mode(infer_model_options *options
 INFER_API infer_status infer_model_options_set_verify(infer_model_options *options, uint32_t verify);
 
 /// Most bytes of weights that the library may keep in another order, which makes runs faster; 0 for none. The default
-/// is half the size of the model's weights and 16 MiB. They are made when a run first needs them, for all sessions.
+/// is the size of the model's weights and 16 MiB. They are made when a run first needs them, for all sessions.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 INFER_API infer_status infer_model_options_set_weight_memory(infer_model_options *options, uint64_t bytes);
 

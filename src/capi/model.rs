@@ -112,7 +112,7 @@ pub unsafe extern "C" fn infer_model_options_set_verify(
 }
 
 /// Most bytes of weights that the library may keep in another order, which makes runs faster; 0 for none. The default
-/// is half the size of the model's weights and 16 MiB. They are made when a run first needs them, for all sessions.
+/// is the size of the model's weights and 16 MiB. They are made when a run first needs them, for all sessions.
 /// Thread-safety: one thread at a time. Lifetime: copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn infer_model_options_set_weight_memory(

@@ -16,7 +16,7 @@ pub struct OpenOptions {
     pub mode: Mode,
     /// Also check the hashes of the weights, which reads the whole file.
     pub verify_data: bool,
-    /// Most bytes of rearranged weights that kernels keep because they make runs faster; None for half as much as the
+    /// Most bytes of rearranged weights that kernels keep because they make runs faster; None for as much as the
     /// model's weights and 16 MiB.
     pub weight_memory: Option<usize>,
 }
@@ -141,7 +141,7 @@ fn constants(program: &Program) -> impl Iterator<Item = &Constant> {
 
 /// What kernels may keep of the weights of a program.
 fn derived(program: &Program, budget: Option<usize>) -> Derived {
-    let budget = budget.unwrap_or_else(|| (16 << 20) + constants(program).map(|c| c.data.len()).sum::<usize>() / 2);
+    let budget = budget.unwrap_or_else(|| (16 << 20) + constants(program).map(|c| c.data.len()).sum::<usize>());
     let wanted = program.graphs.iter().flat_map(|graph| {
         graph.nodes.iter().filter_map(move |node| {
             let NodeKind::Op(op) = &node.kind else { return None };

@@ -141,11 +141,10 @@ impl Case {
             let layout = if self.channels_first { InputLayout::ChannelsFirst } else { last };
             return Conv::new(target, shape, layout).unwrap();
         }
-        let (ic, oc) = (shape.in_channels, shape.out_channels);
-        let mut transformed = vec![f32::NAN; winograd_len(ic, oc).unwrap()];
-        for panel in 0..panels(oc) {
+        let mut transformed = vec![f32::NAN; winograd_len(shape).unwrap()];
+        for panel in 0..panels(shape.out_channels) {
             // SAFETY: both have the sizes that these channels need.
-            unsafe { winograd_weights(isa, (ic, oc), packed.as_ptr(), panel..panel + 1, transformed.as_mut_ptr()) };
+            unsafe { winograd_weights(isa, shape, packed.as_ptr(), panel..panel + 1, transformed.as_mut_ptr()) };
         }
         *packed = transformed;
         let plan = Winograd::fitting(isa, shape, stride).unwrap().unwrap();
@@ -314,6 +313,30 @@ fn winograd() {
     for (window, groups) in [(none(1), 2), (window(3, 2, 1), 1), (window(5, 1, 1), 1), (irregular(), 1)] {
         assert!(plan(&shape(window, groups)).is_none());
     }
+}
+
+#[test]
+fn winograd_of_dilated_and_deep_windows() {
+    let dilated = |y: usize, x: usize| Window { dilation: [1, y, x], ..window(3, 1, 0).padded([0, y, x]) };
+    for (batch, input, y, x) in [(1, [1, 9, 14], 2, 2), (3, [1, 13, 11], 4, 1), (1, [1, 5, 26], 1, 3)] {
+        Case::new(batch, 20, 33, 1, input, dilated(y, x)).winograd().with_everything().check();
+        Case::new(batch, 16, 70, 1, input, dilated(y, x)).winograd().check();
+    }
+    let deep = |taps: usize, pad: usize| Window::new([taps, 3, 3]).padded([pad, 1, 1]);
+    for batch in [1, 3] {
+        for (slices, taps, pad) in [(4, 3, 1), (3, 2, 0), (5, 5, 2), (1, 1, 1), (2, 3, 1)] {
+            Case::new(batch, 20, 33, 1, [slices, 9, 6], deep(taps, pad)).winograd().with_everything().check();
+        }
+        let window = Window { dilation: [2, 2, 1], ..deep(3, 2) }.padded([2, 2, 1]);
+        Case::new(batch, 64, 48, 1, [5, 17, 9], window).winograd().check();
+    }
+    let layout = InputLayout::ChannelsLast { stride: 64 };
+    let plan =
+        |input, window| Conv::winograd(Isa::Scalar, &Case::new(1, 64, 64, 1, input, window).shape, layout).unwrap();
+    assert!(plan([1, 32, 32], dilated(4, 4)).is_some() && plan([8, 56, 56], deep(3, 1)).is_some());
+    // Taps beyond the image, hardly a tile for each remainder, and distances along the depth.
+    assert!(plan([1, 12, 12], dilated(12, 12)).is_none() && plan([1, 16, 16], dilated(7, 7)).is_none());
+    assert!(plan([8, 56, 56], deep(3, 1).strided([2, 1, 1])).is_none());
 }
 
 #[test]

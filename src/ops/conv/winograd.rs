@@ -37,16 +37,16 @@ pub fn prepare(shape: &ConvShape, layout: InputLayout, cx: &Prepare<'_>) -> Resu
     };
     let Some(plan) = conv::Conv::winograd(cx.isa, shape, layout)? else { return Ok(None) };
     let transform = |to: &mut [u8]| {
-        let (from, channels) = (packed.slice::<f32>(), (shape.in_channels, shape.out_channels));
-        assert_eq!(from.len(), panels(channels.1) * shape.window.taps() * channels.0 * PANEL);
+        let (from, panels) = (packed.slice::<f32>(), panels(shape.out_channels));
+        assert_eq!(from.len(), panels * shape.window.taps() * shape.in_channels * PANEL);
         // SAFETY: the weights are as long as their layout says, the copy is as long as asked for, and only it is written.
         unsafe {
-            winograd_weights(cx.isa, channels, from.as_ptr(), 0..panels(channels.1), to.as_mut_ptr().cast());
+            winograd_weights(cx.isa, shape, from.as_ptr(), 0..panels, to.as_mut_ptr().cast());
         }
     };
     Ok(cx.derived.get(&packed, bytes(shape)?, transform).map(|copy| (plan, copy)))
 }
 
 fn bytes(shape: &ConvShape) -> Result<usize> {
-    Ok(winograd_len(shape.in_channels, shape.out_channels)? * size_of::<f32>())
+    Ok(winograd_len(shape)? * size_of::<f32>())
 }
