@@ -6,11 +6,13 @@
 //! several is fetched into the nearest cache once.
 
 use super::ConvArgs;
+use super::columns::{Columns, PIXELS, Pixels, UpTo};
 use super::lines::{Lines, WindowRow};
 use super::shape::{ConvShape, Spatial};
 use crate::cpu::activation::Simple;
 use crate::cpu::gemm::kernel::PANEL;
 use crate::cpu::gemm::{Output, finish_rows};
+use crate::cpu::parts::even;
 use crate::cpu::simd::{Machine, Vector, Work};
 use crate::cpu::{Isa, Target};
 use std::ops::Range;
@@ -24,8 +26,6 @@ pub(super) struct Depthwise {
     stride: usize,
 }
 
-/// Most pixels of a block: the widths of images are often multiples of 7, and the sums leave registers for the weights.
-const PIXELS: usize = 7;
 /// Pixels of a block with any other window.
 const FEW: usize = 4;
 /// Bytes of the input under a row of blocks; they stay in the first-level cache.
@@ -144,19 +144,6 @@ unsafe fn table<'a>(lines: &Lines, these: Range<usize>, scratch: *mut u8) -> &'a
     }
 }
 
-/// Repeats a block for each input column of a block of pixels. Sums must be indexed by constants, or they live in memory.
-macro_rules! for_columns {
-    ($j:ident < $columns:ident $body:block) => {
-        for_columns!(@ $j $columns $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
-    };
-    (@ $j:ident $columns:ident $body:block $($i:literal)*) => {$(
-        if $i < $columns {
-            let $j = $i;
-            $body
-        }
-    )*};
-}
-
 /// A line of the output.
 #[derive(Clone, Copy)]
 struct Line<'a> {
@@ -180,64 +167,42 @@ struct Strip<'a> {
     padding: usize,
 }
 
-/// Neighbouring pixels of a line, or with a dilated window pixels as far apart as its taps.
-struct Pixels {
-    /// The first one.
-    start: usize,
-    count: usize,
-    /// Distance of neighbours.
-    apart: usize,
-    /// Which columns of the input are there: bit 0 for the first tap of the first pixel, one bit for each tap's distance.
-    there: u32,
-}
-
 impl Strip<'_> {
     /// All lines with a window of `K` taps and stride `S`, one of which or the dilation is 1.
     #[inline(always)]
     unsafe fn blocks<V: Vector, const K: usize, const S: usize>(&self, channels: &Range<usize>) {
-        let Lines { window, input, output, .. } = self.lines;
+        let Lines { window, output, .. } = self.lines;
         let apart = window.dilation[2];
         let under = (window.kernel[0] * window.kernel[1]).saturating_mul(((PIXELS - 1) * S + K) * size_of::<f32>());
         let near = (NEAR / under / PANEL).max(1) * PANEL;
         for remainder in 0..apart.min(output[2]) {
             let count = (output[2] - remainder).div_ceil(apart);
             let blocks = count.div_ceil(PIXELS);
-            let (each, more) = (count / blocks, count % blocks);
-            let mut start = remainder;
             for block in 0..blocks {
-                let count = each + usize::from(block < more);
-                let columns = (count - 1) * S + K;
-                // Columns from `before` on are not in the padding in front, columns up to `end` not in that behind.
-                let before = window.pad_begin[2].saturating_sub(start * S).div_ceil(apart).min(columns);
-                let end = (input[2] + window.pad_begin[2]).saturating_sub(start * S).div_ceil(apart).min(columns);
-                let there = (1u32 << end) - (1u32 << before.min(end));
-                let pixels = Pixels { start, count, apart, there };
-                let full = count == PIXELS && there == (1 << columns) - 1;
+                let pixels = Pixels::new::<K, S>(&self.lines, remainder, even(count, blocks, block));
                 for first in channels.clone().step_by(near) {
                     let channels = first..(first + near).min(channels.end);
                     for line in self.table {
                         // SAFETY: the caller's promises.
-                        unsafe { self.row::<V, K, S>(line, &pixels, full, &channels) };
+                        unsafe { self.row::<V, K, S>(line, &pixels, &channels) };
                     }
                 }
-                start += count * apart;
             }
         }
     }
 
-    /// A block of pixels of a line, `full` or not, for each vector of these channels.
+    /// A block of pixels of a line, for each vector of these channels.
     #[inline(always)]
     unsafe fn row<V: Vector, const K: usize, const S: usize>(
         &self,
         line: &Line<'_>,
         pixels: &Pixels,
-        full: bool,
         channels: &Range<usize>,
     ) {
         let whole = channels.start + channels.len() / V::LANES * V::LANES;
         // SAFETY: the caller's promises; the last vector is cut short.
         unsafe {
-            if full {
+            if pixels.full {
                 for channel in (channels.start..whole).step_by(V::LANES) {
                     self.block::<V, K, S, true>(line, pixels, channel, V::LANES);
                 }
@@ -276,10 +241,10 @@ impl Strip<'_> {
             let mut sums = [if bias.is_null() { V::splat(0.0) } else { V::load_up_to(bias.add(channel), n) }; PIXELS];
             let weights = args.weights.add(channel / PANEL * PANEL * taps + channel % PANEL);
             let first = args.input.wrapping_add(pixels.start * S * step + channel).wrapping_sub(padding * step);
-            let columns = Columns { apart: pixels.apart * step, there: pixels.there, n };
+            let columns = Columns { apart: pixels.apart * step, there: pixels.there, tap: PANEL };
             let add = |row: &WindowRow, sums| {
                 let (from, weights) = (first.wrapping_add(row.pixel * step), weights.add(row.tap * PANEL));
-                columns.add::<V, K, S, FULL>(from, weights, sums)
+                columns.add::<V, K, S, FULL>(from, weights, sums, &UpTo(n))
             };
             match rows {
                 // A tenth faster than the loop, of so few rounds.
@@ -377,52 +342,6 @@ impl Strip<'_> {
                 store(&args.output, self.simple, line.first + pixel + p, channel, n, sums[p]);
             }
         }
-    }
-}
-
-/// The columns of the input under a block of pixels.
-struct Columns {
-    /// Elements from one to the next.
-    apart: usize,
-    there: u32,
-    /// Channels.
-    n: usize,
-}
-
-impl Columns {
-    /// `sums` and a row of the window's taps: the first column is at `from`, if there is one.
-    ///
-    /// # Safety
-    /// The columns that are there are readable, and `K` weights of a panel each.
-    #[inline(always)]
-    unsafe fn add<V: Vector, const K: usize, const S: usize, const FULL: bool>(
-        &self,
-        mut from: *const f32,
-        weights: *const f32,
-        mut sums: [V; PIXELS],
-    ) -> [V; PIXELS] {
-        let count = (PIXELS - 1) * S + K;
-        // SAFETY: the caller's promises.
-        unsafe {
-            let mut taps = [V::splat(0.0); K];
-            for tap in 0..K {
-                taps[tap] = V::load(weights.add(tap * PANEL));
-            }
-            for_columns!(j < count {
-                if j > 0 {
-                    from = from.wrapping_add(self.apart);
-                }
-                if FULL || self.there & 1 << j != 0 {
-                    let x = V::load_up_to(from, self.n);
-                    for tap in 0..K {
-                        if j >= tap && (j - tap) % S == 0 && (j - tap) / S < PIXELS {
-                            sums[(j - tap) / S] = x.mul_add(taps[tap], sums[(j - tap) / S]);
-                        }
-                    }
-                }
-            });
-        }
-        sums
     }
 }
 

@@ -1,13 +1,15 @@
 //! Convolution in groups of fewer than 16 channels: one vector of output channels spans several groups.
 //!
 //! The input channel with index i of each lane's group comes from one load and at most one permutation, where the groups
-//! of a vector lie within a vector of input channels; otherwise lanes are filled one by one. Pixels in the padding are
-//! read from zeros.
+//! of a vector lie within a vector of input channels; otherwise lanes are filled one by one. Under windows of the usual
+//! widths it serves all taps of a row that touch the pixel ([`columns`](super::columns)): permutations and multiply-adds
+//! share a port. Under others pixels in the padding are read from zeros.
 
 use super::ConvArgs;
+use super::columns::{Columns, Load, PIXELS, Pixels};
 use super::depthwise::store;
 use super::lines::{Lines, WindowRow};
-use super::shape::{ConvShape, Spatial};
+use super::shape::{ConvShape, Spatial, Window};
 use crate::cpu::Isa;
 use crate::cpu::activation::Simple;
 use crate::cpu::gemm::finish_rows;
@@ -28,8 +30,8 @@ pub(super) struct Grouped {
     in_channels: usize,
 }
 
-/// Most pixels summed at once.
-const PIXELS: usize = 8;
+/// Most pixels summed at once under any window.
+const MOST_PIXELS: usize = 8;
 /// The widest vector.
 const MOST_LANES: usize = 16;
 
@@ -39,6 +41,13 @@ impl Grouped {
         let (group_in, group_out) = (shape.group_in(), shape.group_out());
         let lines = Lines::new(&window, batch, input, output, out_channels, window.taps() * group_in);
         Grouped { isa, lines, stride, group_in, group_out, in_channels }
+    }
+
+    /// Whether each pixel under such a window is loaded once for all taps of a row that touch it.
+    pub fn keeps_columns(isa: Isa, window: &Window) -> bool {
+        // The baseline has too few registers to gain from it.
+        let widths = matches!((window.kernel[2], window.stride[2]), (3, 1 | 2) | (7, 2));
+        isa != Isa::Scalar && window.dilation[2] == 1 && widths
     }
 
     pub fn phases(&self) -> usize {
@@ -83,7 +92,6 @@ impl Work for Part<'_> {
         let simple = args.output.activation.simple(M::ISA).unwrap_or(Simple::NONE);
         let (part_lines, channels) = plan.lines.part(self.part);
         let zeros = [0.0; MOST_LANES * PANEL];
-        let blocks = output[2].div_ceil(PIXELS);
         for line in part_lines {
             // SAFETY: the pixels and channels are those of this part; the scratch memory is its own.
             unsafe {
@@ -91,14 +99,12 @@ impl Work for Part<'_> {
                 let line = Line { plan, args, simple, rows: plan.lines.rows(line, self.scratch), first, zeros: &zeros };
                 for channel in channels.clone().step_by(M::LANES) {
                     let lanes = Lanes::new(&plan, channel, M::LANES, M::LANES.min(channels.end - channel));
-                    for block in 0..blocks {
-                        let pixels = even(output[2], blocks, block);
-                        match lanes.from {
-                            From::One => line.block::<M::Vector, ONE>(&pixels, &lanes),
-                            From::Fours => line.block::<M::Vector, FOURS>(&pixels, &lanes),
-                            From::Within => line.block::<M::Vector, WITHIN>(&pixels, &lanes),
-                            From::Near | From::Far => line.block::<M::Vector, ANY>(&pixels, &lanes),
-                        }
+                    match lanes.from {
+                        From::One => line.all::<M, ONE>(&lanes),
+                        From::Fours => line.all::<M, FOURS>(&lanes),
+                        From::Within => line.all::<M, WITHIN>(&lanes),
+                        From::Near => line.all::<M, NEAR>(&lanes),
+                        From::Far => line.any_window::<M::Vector, FAR>(&lanes),
                     }
                 }
                 finish_rows(M::ISA, &args.output, first..first + output[2], channels.clone());
@@ -125,7 +131,8 @@ enum From {
 const ONE: u8 = From::One as u8;
 const FOURS: u8 = From::Fours as u8;
 const WITHIN: u8 = From::Within as u8;
-const ANY: u8 = From::Near as u8;
+const NEAR: u8 = From::Near as u8;
+const FAR: u8 = From::Far as u8;
 
 /// A vector of output channels and where their input channels are.
 struct Lanes {
@@ -173,7 +180,7 @@ impl Lanes {
             if FROM == WITHIN {
                 return V::load(from).permute(&self.offsets[..V::LANES]);
             }
-            if self.from == From::Near {
+            if FROM == NEAR || FROM == FOURS {
                 return V::load_up_to(from, channels - self.first - i).permute(&self.offsets[..V::LANES]);
             }
             let mut values = [0.0; MOST_LANES];
@@ -182,6 +189,21 @@ impl Lanes {
             }
             V::load(values.as_ptr())
         }
+    }
+}
+
+/// Input channel `i` of each lane's group, of pixels of so many channels.
+struct Channel<'a, const FROM: u8> {
+    lanes: &'a Lanes,
+    i: usize,
+    channels: usize,
+}
+
+impl<const FROM: u8> Load for Channel<'_, FROM> {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(&self, from: *const f32) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { self.lanes.gather::<V, FROM>(from, self.i, self.channels) }
     }
 }
 
@@ -200,7 +222,7 @@ struct Line<'a> {
 impl Line<'_> {
     /// Where each of `pixels` has input channel `channel` for a tap.
     #[inline(always)]
-    fn groups(&self, row: &WindowRow, tap: usize, pixels: &Range<usize>, channel: usize) -> [*const f32; PIXELS] {
+    fn groups(&self, row: &WindowRow, tap: usize, pixels: &Range<usize>, channel: usize) -> [*const f32; MOST_PIXELS] {
         let Grouped { lines: Lines { window, input, .. }, stride: step, .. } = self.plan;
         let first = (pixels.start * window.stride[2] + tap * window.dilation[2]).wrapping_sub(window.pad_begin[2]);
         let from = self.args.input.wrapping_add(row.pixel * step + channel);
@@ -216,14 +238,92 @@ impl Line<'_> {
         })
     }
 
-    /// One vector of channels of up to [`PIXELS`] neighbouring pixels.
+    /// A vector of channels of all pixels.
+    #[inline(always)]
+    unsafe fn all<M: Machine, const FROM: u8>(&self, lanes: &Lanes) {
+        let window = &self.plan.lines.window;
+        let unrolled = Grouped::keeps_columns(M::ISA, window);
+        // SAFETY: the caller's promises.
+        unsafe {
+            match (window.kernel[2], window.stride[2]) {
+                (3, 1) if unrolled => self.blocks::<M::Vector, FROM, 3, 1>(lanes),
+                (3, 2) if unrolled => self.blocks::<M::Vector, FROM, 3, 2>(lanes),
+                (7, 2) if unrolled => self.blocks::<M::Vector, FROM, 7, 2>(lanes),
+                _ => self.any_window::<M::Vector, FROM>(lanes),
+            }
+        }
+    }
+
+    /// A vector of channels of all pixels, under a window of `K` taps and stride `S`.
+    #[inline(always)]
+    unsafe fn blocks<V: Vector, const FROM: u8, const K: usize, const S: usize>(&self, lanes: &Lanes) {
+        let lines = &self.plan.lines;
+        let (width, blocks) = (lines.output[2], lines.output[2].div_ceil(PIXELS));
+        for block in 0..blocks {
+            let pixels = Pixels::new::<K, S>(lines, 0, even(width, blocks, block));
+            // SAFETY: the caller's promises.
+            unsafe {
+                if pixels.full {
+                    self.columns::<V, FROM, K, S, true>(&pixels, lanes);
+                } else {
+                    self.columns::<V, FROM, K, S, false>(&pixels, lanes);
+                }
+            }
+        }
+    }
+
+    /// A vector of channels of a block of pixels; a `FULL` one has all its pixels and columns.
+    #[inline(always)]
+    unsafe fn columns<V: Vector, const FROM: u8, const K: usize, const S: usize, const FULL: bool>(
+        &self,
+        pixels: &Pixels,
+        lanes: &Lanes,
+    ) {
+        let Grouped { lines: Lines { window, .. }, stride: step, group_in, in_channels, .. } = self.plan;
+        let columns = Columns { apart: step, there: pixels.there, tap: group_in * PANEL };
+        let (panel, lane) = (lanes.channel / PANEL * PANEL, lanes.channel % PANEL);
+        let first = self.args.input.wrapping_add(pixels.start * S * step + lanes.first);
+        let first = first.wrapping_sub(window.pad_begin[2] * step);
+        // SAFETY: the caller's promises. Pointers to columns that are not there are not read.
+        unsafe {
+            let weights = self.args.weights.add(panel * window.taps() * group_in + lane);
+            let mut sums = [V::splat(0.0); PIXELS];
+            for row in self.rows {
+                for i in 0..group_in {
+                    let from = first.wrapping_add(row.pixel * step);
+                    let weights = weights.add((row.tap * group_in + i) * PANEL);
+                    let channel = Channel::<FROM> { lanes, i, channels: in_channels };
+                    sums = columns.add::<V, K, S, FULL>(from, weights, sums, &channel);
+                }
+            }
+            for p in 0..PIXELS {
+                if FULL || p < pixels.count {
+                    let pixel = self.first + pixels.start + p;
+                    store(&self.args.output, self.simple, pixel, lanes.channel, lanes.n, sums[p]);
+                }
+            }
+        }
+    }
+
+    /// A vector of channels of all pixels, under any window.
+    #[inline(always)]
+    unsafe fn any_window<V: Vector, const FROM: u8>(&self, lanes: &Lanes) {
+        let width = self.plan.lines.output[2];
+        let blocks = width.div_ceil(MOST_PIXELS);
+        for block in 0..blocks {
+            // SAFETY: the caller's promises.
+            unsafe { self.block::<V, FROM>(&even(width, blocks, block), lanes) };
+        }
+    }
+
+    /// One vector of channels of up to [`MOST_PIXELS`] neighbouring pixels.
     #[inline(always)]
     unsafe fn block<V: Vector, const FROM: u8>(&self, pixels: &Range<usize>, lanes: &Lanes) {
         let Grouped { lines: Lines { window, .. }, group_in, in_channels, .. } = self.plan;
         let args = &self.args;
         // SAFETY: the caller's promises. Groups are read where the pixel lies inside the input, or from the zeros.
         unsafe {
-            let mut sums = [V::splat(0.0); PIXELS];
+            let mut sums = [V::splat(0.0); MOST_PIXELS];
             let weights =
                 args.weights.add(lanes.channel / PANEL * PANEL * window.taps() * group_in + lanes.channel % PANEL);
             for row in self.rows {
@@ -232,7 +332,7 @@ impl Line<'_> {
                     let weights = weights.add((row.tap + tap) * group_in * PANEL);
                     if FROM == FOURS {
                         let weights: [V; 4] = std::array::from_fn(|i| V::load(weights.add(i * PANEL)));
-                        for p in 0..PIXELS {
+                        for p in 0..MOST_PIXELS {
                             let x = V::load(groups[p]).spread_fours();
                             for i in 0..4 {
                                 sums[p] = x[i].mul_add(weights[i], sums[p]);
@@ -242,14 +342,14 @@ impl Line<'_> {
                     }
                     for i in 0..group_in {
                         let weight = V::load(weights.add(i * PANEL));
-                        for p in 0..PIXELS {
+                        for p in 0..MOST_PIXELS {
                             let x: V = lanes.gather::<V, FROM>(groups[p], i, in_channels);
                             sums[p] = x.mul_add(weight, sums[p]);
                         }
                     }
                 }
             }
-            for p in 0..PIXELS {
+            for p in 0..MOST_PIXELS {
                 if p < pixels.len() {
                     let pixel = self.first + pixels.start + p;
                     store(&args.output, self.simple, pixel, lanes.channel, lanes.n, sums[p]);

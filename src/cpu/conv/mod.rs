@@ -8,7 +8,7 @@
 //! |---|---|
 //! | 1 x 1, stride 1 | matrix product on the input as it is |
 //! | dense | matrix product on rows of pointers ([`patches`]) |
-//! | groups of 16 channels or more, or of 8 | the same for each group, by [`wide`] |
+//! | groups of 16 channels or more, or of 8 under unusual windows | the same for each group, by [`wide`] |
 //! | few input channels, or channels first | sums over copies of strips of the input with their padding ([`strips`]) |
 //! | depthwise | [`depthwise`] |
 //! | 3 x 3, stride 1, where transformed weights are worth their memory | [`winograd`] |
@@ -17,6 +17,7 @@
 #![allow(unsafe_code, reason = "kernels with raw pointers to disjoint parts of one output")]
 #![allow(clippy::needless_range_loop, reason = "loops over registers are unrolled by constant index")]
 
+mod columns;
 mod dense;
 mod depthwise;
 mod expanded;
@@ -130,10 +131,10 @@ impl Conv {
             Algorithm::Dense(Dense::new(target, shape, stride, output)?)
         } else if WeightLayout::of_shape(shape) == WeightLayout::Panels {
             Algorithm::Wide(Wide::new(isa, shape, stride, output)?)
-        } else if let Some(isa) = Wide::for_halves(isa, shape) {
-            Algorithm::Wide(Wide::new(isa, shape, stride, output)?)
         } else if shape.group_in() == 1 && shape.group_out() == 1 {
             Algorithm::Depthwise(Depthwise::new(target, shape, stride, output))
+        } else if let Some(isa) = Wide::for_halves(isa, shape).filter(|_| !Grouped::keeps_columns(isa, &shape.window)) {
+            Algorithm::Wide(Wide::new(isa, shape, stride, output)?)
         } else {
             Algorithm::Grouped(Grouped::new(isa, shape, stride, output))
         };

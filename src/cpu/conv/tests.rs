@@ -357,10 +357,15 @@ fn narrow_and_wide_groups() {
         (2, 4, 40),
         (2, 40, 4),
     ] {
-        for w in [window(3, 1, 1), window(3, 2, 1), window(1, 1, 0), irregular()] {
-            let case = Case::new(2, groups * group_in, groups * group_out, groups, [1, 7, 9], w);
+        let channels = (groups * group_in, groups * group_out);
+        for w in [window(3, 1, 1), window(3, 2, 1), window(7, 2, 3), window(1, 1, 0), irregular()] {
+            let case = Case::new(2, channels.0, channels.1, groups, [1, 7, 9], w);
             case.check();
             case.with_everything().check();
+        }
+        // Blocks in the middle of long lines.
+        for w in [window(3, 1, 0), window(3, 2, 1), window(7, 2, 3)] {
+            Case::new(1, channels.0, channels.1, groups, [1, 7, 50], w).check();
         }
     }
 }
