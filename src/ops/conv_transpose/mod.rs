@@ -8,6 +8,7 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 mod f32;
+mod gather;
 mod geometry;
 mod plain;
 #[cfg(test)]
@@ -90,7 +91,16 @@ impl OpDef for ConvTranspose {
         2 * x.dims[..x.dims.len() - 1].iter().product::<usize>() as u64 * w.numel() as u64
     }
 
+    fn derives(&self, inputs: &Inputs<'_>) -> Option<(usize, usize)> {
+        gather::wanted(self, inputs)
+    }
+
     fn prepare_cpu(&self, cx: &Prepare<'_>) -> Result<Box<dyn Kernel>> {
+        if cx.outputs[0].dtype == DType::F32
+            && let Some(kernel) = gather::prepare(self, cx)?
+        {
+            return Ok(kernel);
+        }
         match cx.outputs[0].dtype {
             DType::F32 if f32::fits(self, cx) => f32::prepare(self, cx),
             DType::F32 => plain::prepare::<f32>(self, cx),
