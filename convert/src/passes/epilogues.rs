@@ -23,15 +23,16 @@ type Replaced = Result<Option<Vec<ValueId>>>;
 
 /// A product or convolution whose result only one operator reads.
 #[derive(Clone)]
-struct Linear {
-    op: Op,
+pub struct Linear {
+    /// A Conv, ConvTranspose or MatMul.
+    pub op: Op,
     /// Operand, weights, bias, residual.
-    inputs: [Option<ValueId>; 4],
+    pub inputs: [Option<ValueId>; 4],
 }
 
 impl Linear {
     /// The linear operator that makes `value`, if nothing but the operator at hand reads it.
-    fn of(r: &Rewriter<'_>, value: ValueId) -> Option<Linear> {
+    pub fn of(r: &Rewriter<'_>, value: ValueId) -> Option<Linear> {
         let (op, inputs) = r.producer(value)?;
         let none = match op {
             Op::Conv(c) => c.activation == Activation::None,
@@ -54,13 +55,14 @@ impl Linear {
         Some((dims[axis].fixed()? as usize, axis))
     }
 
-    fn emit(self, r: &mut Rewriter<'_>) -> Replaced {
+    /// Emits the operator in place of another.
+    pub fn emit(self, r: &mut Rewriter<'_>) -> Replaced {
         let len = self.inputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
         r.emit(self.op, &self.inputs[..len]).map(Some)
     }
 
     /// The operator with its activation replaced.
-    fn with_activation(mut self, activation: Activation) -> Self {
+    pub fn with_activation(mut self, activation: Activation) -> Self {
         match &mut self.op {
             Op::Conv(c) => c.activation = activation,
             Op::ConvTranspose(c) => c.activation = activation,

@@ -1,6 +1,7 @@
 //! Graph passes, in the order in which they run. The verifier runs after each.
 
 mod attention;
+mod branches;
 mod captures;
 mod channels;
 mod dead_code;
@@ -32,7 +33,9 @@ pub const PIPELINE: &[(&str, Pass)] = &[
         rewrite(p, &[simplify::RULES, patterns::RULES, epilogues::FOLD, views::RULES, select::RULES, attention::RULES])
     }),
     ("layout", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD])),
-    ("epilogues", |p| rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD, epilogues::FUSE])),
+    ("epilogues", |p| {
+        rewrite(p, &[simplify::RULES, transposes::RULES, epilogues::FOLD, branches::RULES, epilogues::FUSE])
+    }),
     ("channels", |p| rewrite(p, &[simplify::RULES, channels::RULES])),
     ("rows", |p| rewrite(p, &[simplify::RULES, rows::RULES])),
     ("first_convolution", |p| rewrite(p, &[transposes::LAST])),

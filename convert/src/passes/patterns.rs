@@ -14,7 +14,8 @@ use infer::ops::{Norm, Op, Reduce, Unary};
 use infer::tensor::{DType, Dim, normalize_axis};
 
 /// The rules of this file.
-pub const RULES: &[Rule] = &[hard_sigmoid, self_gated, gelu, normalized, grouped_norm, scaled_norm, shifted_norm];
+pub const RULES: &[Rule] =
+    &[leaky, hard_sigmoid, self_gated, gelu, normalized, grouped_norm, scaled_norm, shifted_norm];
 
 /// Outputs in place of an operator's, if a rule applies.
 type Replaced = Result<Option<Vec<ValueId>>>;
@@ -55,6 +56,18 @@ fn with_number(r: &Rewriter<'_>, value: ValueId, kind: BinaryKind) -> Option<(Va
 /// Whether two numbers are the same but for rounding to f32.
 fn near(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-6 * b.abs()
+}
+
+/// PRelu with the same slope everywhere is LeakyRelu.
+fn leaky(r: &mut Rewriter<'_>, op: &Op, inputs: &[Option<ValueId>]) -> Replaced {
+    let Some([x, slope]) = operands(op, inputs, BinaryKind::PRelu) else { return Ok(None) };
+    let Some(slopes) = r.b.elements::<f32>(slope) else { return Ok(None) };
+    match slopes.split_first() {
+        Some((&alpha, rest)) if rest.iter().all(|other| *other == alpha) => {
+            r.emit(Unary { kind: UnaryKind::LeakyRelu, alpha, beta: 0.0 }, &[Some(x)]).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// `Clip(x + 3, 0, 6) / 6` is HardSigmoid, and `x · Clip(x + 3, 0, 6) / 6` is HardSwish.

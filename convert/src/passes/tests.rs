@@ -1,6 +1,7 @@
 //! Programs run before and after the passes give the same results, and the passes leave what they should.
 
 mod attention;
+mod branches;
 mod channels;
 mod patterns;
 mod rows;

@@ -201,3 +201,20 @@ fn norms_in_groups() {
     assert!(in_groups(6, 2, &[6], 1.0).len() > 4);
     assert!(in_groups(8, 2, &[8, 1, 1], 2.0).len() > 4);
 }
+
+#[test]
+fn the_same_slope_everywhere_is_leaky() {
+    let slope = |dims: &'static [usize], last: f32| {
+        left(move |b, x| {
+            let mut slopes = vec![0.25f32; dims.iter().product()];
+            *slopes.last_mut().unwrap() = last;
+            let slopes = b.array(dims, &slopes)?;
+            b.binary(BinaryKind::PRelu, x, slopes)
+        })
+    };
+    for last in [0.25, 1.5, -0.5] {
+        assert_eq!(slope(&[1], last), ["LeakyRelu"]);
+    }
+    assert_eq!(slope(&[16], 0.25), ["LeakyRelu"]);
+    assert_eq!(slope(&[16], 0.5), ["PRelu"]);
+}
