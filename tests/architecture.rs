@@ -38,6 +38,7 @@ const UNSAFE: &[&str] = &[
     "src/ops/conv/f32.rs",
     "src/ops/conv/scaled.rs",
     "src/ops/conv_transpose/f32.rs",
+    "src/ops/conv_transpose/gather.rs",
     "src/ops/conv/winograd.rs",
     "src/ops/pool/f32.rs",
     "src/ops/attention/blocks.rs",
