@@ -1,4 +1,5 @@
-//! Rows when the axis is the last one (or what follows has extent 1), blocks of columns otherwise.
+//! Rows when the axis is the last one (or what follows has extent 1), blocks of columns otherwise. A few columns are folded:
+//! neighbours along the axis lie side by side as further columns, until there are enough for vectors.
 
 use super::SoftmaxKind;
 use crate::cpu::simd::{Machine, Work};
@@ -12,6 +13,9 @@ const GRAIN: usize = 4 * 1024;
 
 /// Columns that are handled together: their sums stay in the L1 cache.
 const COLUMNS: usize = 256;
+
+/// Columns that few are folded to.
+const FOLDED: usize = 64;
 
 /// Independent accumulators of a row.
 const LANES: usize = 16;
@@ -29,7 +33,9 @@ pub fn prepare(kind: SoftmaxKind, dims: &[usize], axis: usize, isa: Isa) -> Box<
         });
     }
     let grid = Grid::by_cost(outer, len * inner, GRAIN);
-    Box::new(Columns { kind, isa, len, inner, grid })
+    // Of equal elements Hardmax takes the first one along the axis.
+    let fold = if kind == SoftmaxKind::Hardmax { 1 } else { (FOLDED / inner.max(1)).clamp(1, len.max(1)) };
+    Box::new(Columns { kind, isa, inner, step: inner * fold, size: len * inner, grid })
 }
 
 /// Extents before the axis, along it, and behind it.
@@ -99,8 +105,11 @@ fn exponentials<M: Machine>(x: &[f32], top: f32, y: &mut [f32]) -> f32 {
 struct Columns {
     kind: SoftmaxKind,
     isa: Isa,
-    len: usize,
     inner: usize,
+    /// Folded columns.
+    step: usize,
+    /// Elements of all columns.
+    size: usize,
     grid: Grid,
 }
 
@@ -116,11 +125,10 @@ impl Kernel for Columns {
     fn run(&self, _phase: usize, args: &mut Args<'_>) -> Result<()> {
         let (x, mut tile) = (args.input::<f32>(0), args.output::<f32>(0));
         let scratch = args.scratch::<f32>();
-        let size = self.len * self.inner;
         for row in tile.rows() {
-            let (x, y) = (&x[row * size..(row + 1) * size], tile.row(row));
-            for first in (0..self.inner).step_by(COLUMNS) {
-                let n = COLUMNS.min(self.inner - first);
+            let (x, y) = (&x[row * self.size..(row + 1) * self.size], tile.row(row));
+            for first in (0..self.step).step_by(COLUMNS) {
+                let n = COLUMNS.min(self.step - first);
                 let scratch = &mut *scratch;
                 self.isa.dispatch(Block { kernel: self, x, y: &mut *y, scratch, first, n });
             }
@@ -129,7 +137,7 @@ impl Kernel for Columns {
     }
 }
 
-/// `n` columns from `first` on.
+/// `n` folded columns from `first` on.
 struct Block<'a> {
     kernel: &'a Columns,
     x: &'a [f32],
@@ -147,35 +155,49 @@ impl Work for Block<'_> {
         let Block { kernel: k, x, y, scratch, first, n } = self;
         let (top, sum) = scratch.split_at_mut(COLUMNS);
         let (top, sum) = (&mut top[..n], &mut sum[..n]);
-        let at = |i: usize| i * k.inner + first..i * k.inner + first + n;
+        let steps = k.size.div_ceil(k.step);
+        let at = |i: usize| i * k.step + first..(i * k.step + first + n).min(k.size);
+        let larger = |a: f32, b: f32| if b > a { b } else { a };
         top.fill(f32::NEG_INFINITY);
         sum.fill(0.0);
-        for i in 0..k.len {
-            let x = &x[at(i)];
-            for c in 0..n {
-                top[c] = if x[c] > top[c] { x[c] } else { top[c] };
+        for i in 0..steps {
+            for (top, x) in top.iter_mut().zip(&x[at(i)]) {
+                *top = larger(*top, *x);
             }
         }
-        for i in 0..k.len {
+        unfold(top, k.inner, larger);
+        for i in 0..steps {
             let (x, y) = (&x[at(i)], &mut y[at(i)]);
-            for c in 0..n {
+            for c in 0..x.len() {
                 // For Hardmax, the sum counts the largest elements so far.
                 let largest = if x[c] == top[c] && sum[c] == 0.0 { 1.0 } else { 0.0 };
                 y[c] = if k.kind == SoftmaxKind::Hardmax { largest } else { math::exp_weight::<M>(x[c] - top[c]) };
                 sum[c] += y[c];
             }
         }
+        unfold(sum, k.inner, |a, b| a + b);
         match k.kind {
             SoftmaxKind::Hardmax => return,
             SoftmaxKind::Softmax => sum.iter_mut().for_each(|s| *s = 1.0 / *s),
             SoftmaxKind::LogSoftmax => sum.iter_mut().for_each(|s| *s = math::log::<M>(*s)),
         }
-        for i in 0..k.len {
+        for i in 0..steps {
             let (x, y) = (&x[at(i)], &mut y[at(i)]);
-            for c in 0..n {
+            for c in 0..x.len() {
                 y[c] = if k.kind == SoftmaxKind::Softmax { y[c] * sum[c] } else { (x[c] - top[c]) - sum[c] };
             }
         }
+    }
+}
+
+/// Joins what folded columns have of the same column, and gives it to all of them.
+#[inline(always)]
+fn unfold(columns: &mut [f32], inner: usize, join: impl Fn(f32, f32) -> f32) {
+    for c in inner..columns.len() {
+        columns[c % inner] = join(columns[c % inner], columns[c]);
+    }
+    for c in inner..columns.len() {
+        columns[c] = columns[c % inner];
     }
 }
 

@@ -27,7 +27,7 @@ fn reference(kind: SoftmaxKind, x: &Tensor, axis: usize) -> Tensor {
 #[test]
 fn every_kind_over_every_axis() {
     let mut random = Random::new(1);
-    for dims in [&[3, 5, 70][..], &[2, 33, 1], &[1, 1, 1], &[4, 3, 300], &[7]] {
+    for dims in [&[3, 5, 70][..], &[2, 33, 1], &[1, 1, 1], &[4, 3, 300], &[7], &[2, 50, 4], &[3, 43, 6]] {
         for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F64, 1e-14), (DType::F16, 1e-3), (DType::BF16, 1e-2)] {
             let values: Vec<f64> = (0..dims.iter().product()).map(|_| random.range(-9.0, 9.0).round().into()).collect();
             let x = tensor(dtype, dims, &values);
@@ -61,6 +61,10 @@ fn large_and_infinite_elements() {
     let x = tensor(DType::F32, &[2, 3], &[1e4, 1e4, -1e4, 0.0, f64::NEG_INFINITY, 0.0]);
     let want = tensor(DType::F32, &[2, 3], &[0.5, 0.5, 0.0, 0.5, 0.0, 0.5]);
     check_close(Softmax { kind: SoftmaxKind::Softmax, axis: 1 }, &[&x], &[want], 1e-6);
+    // Two columns, of which the second is far below the first.
+    let x = tensor(DType::F32, &[3, 2], &[1e4, -1e4, 1e4, -1e4, -1e4, f64::NEG_INFINITY]);
+    let want = tensor(DType::F32, &[3, 2], &[0.5, 0.5, 0.5, 0.5, 0.0, 0.0]);
+    check_close(Softmax { kind: SoftmaxKind::Softmax, axis: 0 }, &[&x], &[want], 1e-6);
     let all = tensor(DType::F32, &[1, 2], &[f64::NEG_INFINITY; 2]);
     let nan = tensor(DType::F32, &[1, 2], &[f64::NAN; 2]);
     check_close(Softmax { kind: SoftmaxKind::Softmax, axis: 1 }, &[&all], &[nan], 0.0);
