@@ -8,10 +8,13 @@ use std::ops::Range;
 /// Most pixels of a block: the widths of images are often multiples of 7, and the sums leave registers for the weights.
 pub(super) const PIXELS: usize = 7;
 
+/// Most columns of the input under a block.
+const MOST_COLUMNS: usize = 19;
+
 /// Repeats a block for each input column of a block of pixels. Sums must be indexed by constants, or they live in memory.
 macro_rules! for_columns {
     ($j:ident < $columns:ident $body:block) => {
-        for_columns!(@ $j $columns $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+        for_columns!(@ $j $columns $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18)
     };
     (@ $j:ident $columns:ident $body:block $($i:literal)*) => {$(
         if $i < $columns {
@@ -92,6 +95,7 @@ impl Columns {
         load: &impl Load,
     ) -> [V; PIXELS] {
         let count = (PIXELS - 1) * S + K;
+        const { assert!((PIXELS - 1) * S + K <= MOST_COLUMNS) };
         // SAFETY: the caller's promises.
         unsafe {
             let mut taps = [V::splat(0.0); K];
